@@ -1,0 +1,164 @@
+"""The parts of the Particle Transformer: embedding, particle and class attention blocks."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from jepalib.errors import JepalibError
+from jepalib.models.layout import Layout
+
+FFN_RATIO = 4
+
+
+class Embed(nn.Module):
+    """(LayerNorm, linear, GELU) for each width, particle by particle.
+
+    The batch norm of the inputs is applied before it, on the whole packed batch.
+    """
+
+    def __init__(self, inputs: int, dims: tuple[int, ...]) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for a, b in zip((inputs, *dims[:-1]), dims, strict=True):
+            layers += [nn.LayerNorm(a), nn.Linear(a, b), nn.GELU()]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Float[Tensor, "particles inputs"]) -> Float[Tensor, "particles width"]:
+        return self.layers(x)
+
+
+class Attention(nn.Module):
+    """Multi-head attention: one projection to queries, keys and values, and one out."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        if width % heads:
+            raise JepalibError(f"width {width} is not divisible by {heads} heads")
+        self.heads = heads
+        self.in_proj = nn.Linear(width, 3 * width)
+        self.out_proj = nn.Linear(width, width)
+
+
+class Block(nn.Module):
+    """What particle and class attention blocks share (ParT, Fig. 3c, 3d).
+
+    Pre-norm attention and feed-forward, with the extra norms after attention and
+    inside the feed-forward, a scale per head and a scale per residual channel.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.pre_attn_norm = nn.LayerNorm(width)
+        self.attn = Attention(width, heads)
+        self.post_attn_norm = nn.LayerNorm(width)
+        self.pre_fc_norm = nn.LayerNorm(width)
+        self.fc1 = nn.Linear(width, FFN_RATIO * width)
+        self.post_fc_norm = nn.LayerNorm(FFN_RATIO * width)
+        self.fc2 = nn.Linear(FFN_RATIO * width, width)
+        self.c_attn = nn.Parameter(torch.ones(heads))
+        self.w_resid = nn.Parameter(torch.ones(width))
+
+    def drop(self, x: Float[Tensor, "tokens dims"]) -> Float[Tensor, "tokens dims"]:
+        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+
+    def after_attention(
+        self, attended: Float[Tensor, "tokens width"], residual: Float[Tensor, "tokens width"]
+    ) -> Float[Tensor, "tokens width"]:
+        """Output projection, head scales, residual and feed-forward."""
+        x = self.attn.out_proj(attended)
+        x = x * self.c_attn.repeat_interleave(x.shape[1] // self.heads)
+        x = self.drop(self.post_attn_norm(x)) + residual
+        hidden = F.gelu(self.fc1(self.pre_fc_norm(x)))
+        hidden = self.post_fc_norm(self.drop(hidden))
+        return self.drop(self.fc2(hidden)) + self.w_resid * x
+
+
+class ParticleAttentionBlock(Block):
+    """Self-attention among the particles of each jet, with the pairwise bias."""
+
+    def forward(
+        self,
+        x: Float[Tensor, "tokens width"],
+        layout: Layout,
+        bias: Float[Tensor, "jets heads length length"] | None,
+    ) -> Float[Tensor, "tokens width"]:
+        qkv = layout.pad(self.attn.in_proj(self.pre_attn_norm(x)))
+        q, k, v = qkv.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        mask = layout.padding() if bias is None else layout.padding() + bias
+        rate = self.dropout if self.training else 0.0
+        attended = F.scaled_dot_product_attention(q, k, v, mask.to(q.dtype), rate)
+        return self.after_attention(layout.unpad(attended.transpose(1, 2).flatten(2)), x)
+
+
+class ClassAttentionBlock(Block):
+    """The class token attends to itself and to the particles of its jet (no bias).
+
+    The single query is brought to the keys: scores = (W_k' q) . u and values are
+    pooled before their projection, so that no particle is projected at all.
+    """
+
+    def forward(
+        self, cls: Float[Tensor, "jets width"], x: Float[Tensor, "tokens width"], layout: Layout
+    ) -> Float[Tensor, "jets width"]:
+        width, heads = cls.shape[1], self.heads
+        u = torch.cat([cls[:, None], layout.pad(x.to(cls.dtype))], dim=1)
+        u = self.pre_attn_norm(u)
+        w_q, w_k, w_v = self.attn.in_proj.weight.chunk(3)
+        b_q, _, b_v = self.attn.in_proj.bias.chunk(3)  # a key bias shifts all scores alike
+        q = F.linear(cls, w_q, b_q).unflatten(1, (heads, -1)) / math.sqrt(width // heads)
+        query = torch.einsum("jhd,hdw->jhw", q, w_k.unflatten(0, (heads, -1)).to(q.dtype))
+        scores = query.to(u.dtype) @ u.transpose(1, 2)
+        padding = F.pad(layout.padding()[:, 0], (1, 0))
+        pooled = (scores.float() + padding).softmax(-1).to(u.dtype) @ u
+        values = torch.einsum("jhw,hdw->jhd", pooled, w_v.unflatten(0, (heads, -1)).to(pooled.dtype))
+        return self.after_attention(values.flatten(1) + b_v, cls)
+
+
+class Trunk(nn.Module):
+    """Particle attention blocks, then a class token through class attention blocks."""
+
+    def __init__(self, width: int, heads: int, blocks: int, cls_blocks: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(ParticleAttentionBlock(width, heads, dropout) for _ in range(blocks))
+        self.cls_blocks = nn.ModuleList(ClassAttentionBlock(width, heads) for _ in range(cls_blocks))
+        self.cls_token = nn.Parameter(torch.zeros(width))
+        self.norm = nn.LayerNorm(width)
+        initialise(self)
+
+    def forward(
+        self,
+        x: Float[Tensor, "tokens width"],
+        layout: Layout,
+        bias: Float[Tensor, "jets heads length length"] | None,
+    ) -> tuple[Float[Tensor, "tokens width"], Float[Tensor, "jets width"]]:
+        for block in self.blocks:
+            x = block(x, layout, bias)
+        cls = self.cls_token.expand(layout.jets, -1)
+        for block in self.cls_blocks:
+            cls = block(cls, x, layout)
+        return x, self.norm(cls)
+
+
+def initialise(module: nn.Module) -> None:
+    """ParT's start: Xavier-uniform linear layers (queries, keys and values each on their
+    own), zero biases, residual branches of particle block l divided by sqrt(2 l)."""
+    for name, layer in module.named_modules():
+        if isinstance(layer, nn.Linear):
+            parts = 3 if name.endswith("in_proj") else 1
+            bound = math.sqrt(6.0 / (layer.out_features // parts + layer.in_features))
+            nn.init.uniform_(layer.weight, -bound, bound)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    if isinstance(module, Trunk):
+        nn.init.trunc_normal_(module.cls_token, std=0.02)
+        with torch.no_grad():
+            for number, block in enumerate(module.blocks, start=1):
+                block.attn.out_proj.weight.div_(math.sqrt(2 * number))
+                block.fc2.weight.div_(math.sqrt(2 * number))

@@ -1,0 +1,51 @@
+"""The sizes of the Particle Transformer, from Nano (a CPU) to Huge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Size:
+    """Widths and depths of an encoder and of the predictor that goes with it.
+
+    Attributes:
+        width: dimension of particle and jet representations.
+        embed: widths of the layers that embed a particle's inputs; the last is `width`.
+        heads: attention heads of the encoder.
+        blocks: particle attention blocks.
+        cls_blocks: class attention blocks.
+        pair: hidden widths of the network that turns pairwise features into a bias.
+        predictor_width, predictor_heads, predictor_blocks, predictor_cls_blocks: the
+            same for the predictor.
+        pre_activation_pair: leave out the GELU after the last layer of the pair
+            network. The published JetClass network has that GELU, so False; the
+            default of weaver's class is True, and the weights do not tell them apart.
+    """
+
+    width: int
+    embed: tuple[int, ...]
+    heads: int
+    blocks: int
+    cls_blocks: int
+    pair: tuple[int, ...]
+    predictor_width: int
+    predictor_heads: int
+    predictor_blocks: int
+    predictor_cls_blocks: int
+    pre_activation_pair: bool = False
+
+
+PAIR = (64, 64, 64)
+
+# Mini is ParT as published (arXiv:2202.03772). Predictor widths above Mini are not
+# published: half of the encoder's, as Mini has it.
+SIZES: dict[str, Size] = {
+    "nano": Size(64, (64, 256, 64), 8, 4, 1, PAIR, 48, 8, 2, 1),
+    "mini": Size(128, (128, 512, 128), 8, 8, 2, PAIR, 64, 8, 4, 1),
+    "tiny": Size(192, (192, 512, 192), 8, 12, 3, PAIR, 96, 8, 6, 1),
+    "small": Size(384, (384, 512, 384), 8, 12, 3, PAIR, 192, 8, 6, 1),
+    "base": Size(768, (768, 768, 768), 12, 12, 3, PAIR, 384, 12, 6, 1),
+    "large": Size(1024, (1024, 1024, 1024), 16, 24, 6, PAIR, 512, 16, 12, 2),
+    "huge": Size(1280, (1280, 1280, 1280), 16, 32, 8, PAIR, 640, 16, 16, 4),
+}
