@@ -1,0 +1,300 @@
+"""JetClass ROOT files into a store: streamed in chunks, counted, hashed, renamed when whole."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from jepalib.data.readers import Account, entries_of, iterate_jetclass
+from jepalib.data.store import DTYPES, FORMAT, MANIFEST, VERSION, JetStore, array_path
+from jepalib.errors import JepalibError
+from jepalib.progress import Progress
+from jepalib.schema import CLASSES, JET_FIELDS, MAX_PARTICLES, PARTICLE_FIELDS
+
+SPLITS = ("train", "val", "test")  # a folder whose name begins so holds that split
+HASHED = ("particles", "observables", "labels", "counts")  # the offsets follow from the counts
+LOCK = "lock"
+COPY_BYTES = 1 << 24
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file to convert: where it is, how the manifest calls it, what it is for."""
+
+    path: Path
+    name: str
+    split: str
+
+
+def convert(sources: Sequence[Path], store: Path, workers: int = 1, quiet: bool = False) -> JetStore:
+    """Converts ROOT files, or directory trees of them, into the store `store`.
+
+    Rows lie in the order of (split, file), and of the file within it. The split of a file
+    is the start of its folder's name (train_100M, val_5M, test_20M, train …), "all" for
+    other folders. Memory is that of one chunk per worker. The store is written beside
+    under the name ``STORE.partial`` and renamed when it is whole; called again on a
+    finished store of the same files it says so and returns it.
+
+    Raises:
+        JepalibError: no files, a file that cannot be read (checked before anything is
+            written), a store of other files in the way, or no room on the disk.
+    """
+    store = Path(store)
+    files = find_sources(sources)
+    if store.exists():
+        return _existing(store, files, quiet)
+    entries = [entries_of(file.path) for file in files]
+    try:
+        with _partial(store) as partial, Progress(sum(entries), "convert", quiet=quiet) as bar:
+            records = []
+            for number, record in enumerate(_converted(files, partial, workers, bar)):
+                _append_part(partial, number)
+                records.append(record)
+            _write_manifest(partial, records)
+            (partial / LOCK).unlink()
+            os.rename(partial, store)
+    except OSError as error:
+        raise JepalibError(f"{store}: cannot be written ({error})") from error
+    done = JetStore.open(store)
+    if not quiet:
+        _print_summary(done)
+    return done
+
+
+def find_sources(sources: Sequence[Path]) -> list[Source]:
+    """The ROOT files given, and those anywhere below directories given, in store order.
+
+    Raises:
+        JepalibError: a path does not exist, or there is no ROOT file at all.
+    """
+    paths: set[Path] = set()
+    for given in map(Path, sources):
+        if not given.exists():
+            raise JepalibError(f"{given}: no such file or directory")
+        paths.update(path.resolve() for path in (given.rglob("*.root") if given.is_dir() else [given]))
+    if not paths:
+        raise JepalibError(f"no .root files in {', '.join(map(str, sources)) or 'an empty list of sources'}")
+    base = os.path.commonpath([path.parent.parent for path in paths])
+    files = [Source(path, path.relative_to(base).as_posix(), _split(path)) for path in paths]
+    return sorted(files, key=lambda file: (file.split, file.name))
+
+
+def _split(path: Path) -> str:
+    folder = path.parent.name.lower()
+    return next((split for split in SPLITS if folder.startswith(split)), "all")
+
+
+def _existing(store: Path, files: list[Source], quiet: bool) -> JetStore:
+    """The store that is already there, if it was made of the same files."""
+    done = JetStore.open(store)
+    known = {record["path"]: record for record in done.manifest["files"]}
+    changed = [file.name for file in files if not _same(file, known.pop(file.name, None))]
+    if changed or known:
+        names = ", ".join([*changed, *known][:3])
+        raise JepalibError(
+            f"{store}: holds a store of other files than these (differing: {names}); remove it or choose "
+            "another path"
+        )
+    if not quiet:
+        print(f"{store}: is done already, {len(done)} jets of the same {len(files)} files")
+    return done
+
+
+def _same(file: Source, record: dict | None) -> bool:
+    """True if the file is the one recorded: same size, and same time or same content."""
+    if record is None:
+        return False
+    stat = file.path.stat()
+    if stat.st_size != record["bytes"]:
+        return False
+    return stat.st_mtime_ns == record["mtime_ns"] or _sha256(file.path) == record["sha256"]
+
+
+@contextmanager
+def _partial(store: Path) -> Iterator[Path]:
+    """The directory to write into, locked; what an interrupted conversion left is removed."""
+    partial = store.with_name(store.name + ".partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    with (partial / LOCK).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise JepalibError(f"{store}: another conversion is writing it; wait for it") from error
+        for left in partial.iterdir():
+            if left.name != LOCK:
+                left.unlink()
+        try:
+            yield partial
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+def _converted(files: list[Source], partial: Path, workers: int, bar: Progress) -> Iterator[dict]:
+    """Converts each file into a part of its own; yields their records in order."""
+    if workers <= 1:
+        for number, file in enumerate(files):
+            yield _convert_file(file, partial, number, lambda jets, file=file: bar.add(jets, file.name))
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        try:
+            yield from _in_order(pool, files, partial, workers, bar)
+        except BrokenProcessPool as error:
+            raise JepalibError("convert: a worker died (out of memory?); try fewer workers") from error
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _in_order(
+    pool: ProcessPoolExecutor, files: list[Source], partial: Path, workers: int, bar: Progress
+) -> Iterator[dict]:
+    """Records in the order of the files; only a few parts wait on disk to be appended."""
+    ahead = 2 * workers
+    waiting = [pool.submit(_convert_file, file, partial, n) for n, file in enumerate(files[:ahead])]
+    for number, file in enumerate(files):
+        record = waiting.pop(0).result()
+        bar.add(record["entries"], file.name)
+        following = number + ahead
+        if following < len(files):
+            waiting.append(pool.submit(_convert_file, files[following], partial, following))
+        yield record
+
+
+def _part_path(partial: Path, number: int, name: str) -> Path:
+    return partial / f"part_{number:06d}_{name}"
+
+
+def _convert_file(
+    file: Source, partial: Path, number: int, tell: Callable[[int], None] | None = None
+) -> dict:
+    """Writes the arrays of one file as part `number`; returns its record for the manifest."""
+    stat = file.path.stat()
+    sums = {name: hashlib.sha256() for name in HASHED}
+    outs = {name: _part_path(partial, number, name).open("wb") for name in HASHED}
+    account: Account | None = None
+    particles = 0
+    try:
+        for part in iterate_jetclass(file.path):
+            jets = part.jets
+            arrays = {
+                "particles": jets.particles,
+                "observables": jets.observables,
+                "labels": jets.labels,
+                "counts": jets.counts,
+            }
+            for name, array in arrays.items():
+                data = np.ascontiguousarray(array.numpy(), dtype=DTYPES[name]).data
+                outs[name].write(data)
+                sums[name].update(data)
+            particles += len(jets.particles)
+            account = part.account if account is None else account + part.account
+            if tell is not None:
+                tell(part.stop - part.start)
+    finally:
+        for out in outs.values():
+            out.close()
+    assert account is not None  # an empty file is an error of the reader
+    return {
+        "path": file.name,
+        "split": file.split,
+        "rows": account.kept,
+        "particles": particles,
+        "entries": account.entries,
+        "dropped": {reason: count for reason, count in account.dropped.items() if count},
+        "dropped_entries": {reason: rows for reason, rows in account.examples.items() if rows},
+        f"particles beyond {MAX_PARTICLES}": account.cut_particles,
+        "bytes": stat.st_size,
+        "mtime_ns": stat.st_mtime_ns,
+        "sha256": _sha256(file.path),
+        "data_sha256": hashlib.sha256(b"".join(sums[name].digest() for name in HASHED)).hexdigest(),
+    }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _append_part(partial: Path, number: int) -> None:
+    """Moves the arrays of one part to the end of the store's, and goes on with the offsets."""
+    counts = np.fromfile(_part_path(partial, number, "counts"), DTYPES["counts"])
+    with array_path(partial, "offsets").open("ab") as out:
+        if number == 0:
+            out.write(bytes(8))
+        first = array_path(partial, "particles").stat().st_size if number else 0
+        first //= 4 * len(PARTICLE_FIELDS)
+        out.write((first + np.cumsum(counts, dtype=np.int64)).astype(DTYPES["offsets"]).data)
+    for name in HASHED:
+        part = _part_path(partial, number, name)
+        if number == 0:
+            os.rename(part, array_path(partial, name))
+            continue
+        with part.open("rb") as source, array_path(partial, name).open("ab") as out:
+            shutil.copyfileobj(source, out, COPY_BYTES)
+        part.unlink()
+
+
+def _write_manifest(partial: Path, records: list[dict]) -> None:
+    """The manifest, last of all: a directory without it is no store."""
+    splits: dict[str, list[int]] = {}
+    rows = 0
+    for record in records:
+        splits.setdefault(record["split"], [rows, rows])
+        rows += record["rows"]
+        splits[record["split"]][1] = rows
+    whole = hashlib.sha256("".join(record["data_sha256"] for record in records).encode())
+    manifest = {
+        "format": FORMAT,
+        "version": VERSION,
+        "rows": rows,
+        "particles": sum(record["particles"] for record in records),
+        "splits": splits,
+        "data_hash": whole.hexdigest(),
+        "classes": list(CLASSES),
+        "particle_fields": list(PARTICLE_FIELDS),
+        "jet_fields": list(JET_FIELDS),
+        "dtypes": DTYPES,
+        "dropped": _total_dropped(records),
+        f"particles beyond {MAX_PARTICLES}": sum(r[f"particles beyond {MAX_PARTICLES}"] for r in records),
+        "files": records,
+    }
+    with (partial / f"{MANIFEST}.new").open("w") as out:
+        json.dump(manifest, out, indent=1)
+        out.flush()
+        os.fsync(out.fileno())
+    os.rename(partial / f"{MANIFEST}.new", partial / MANIFEST)
+
+
+def _total_dropped(records: list[dict]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for record in records:
+        for reason, count in record["dropped"].items():
+            total[reason] = total.get(reason, 0) + count
+    return total
+
+
+def _print_summary(store: JetStore) -> None:
+    manifest = store.manifest
+    entries = sum(record["entries"] for record in manifest["files"])
+    splits = ", ".join(f"{name} {len(rows)}" for name, rows in store.splits().items())
+    print(f"{store.path}: {len(store)} of {entries} jets from {len(manifest['files'])} files ({splits})")
+    for reason, count in manifest["dropped"].items():
+        where = next(r for r in manifest["files"] if reason in r["dropped"])
+        rows = ", ".join(map(str, where["dropped_entries"][reason]))
+        print(f"  dropped {count}: {reason} (first in {where['path']}, entries {rows})")
+    cut = manifest[f"particles beyond {MAX_PARTICLES}"]
+    if cut:
+        print(f"  cut {cut} particles beyond {MAX_PARTICLES} in a jet")

@@ -1,0 +1,342 @@
+"""JetClass ROOT files, as downloaded or as simulated, read into packed `Jets`.
+
+Both kinds of jagged branch are taken: `std::vector<float>` (the downloads) and `float[]`
+with a counter branch (what uproot writes). Labels may be of any number type, and are of
+three in the downloads. What cannot be used is dropped, counted by reason and reported.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import torch
+import uproot
+from jaxtyping import Bool, Float, Int
+
+from jepalib.errors import JepalibError
+from jepalib.jets import Jets, concatenate
+from jepalib.schema import JET_FIELDS, LABEL_BRANCHES, MAX_PARTICLES, PARTICLE_FIELDS, TREE
+
+CHUNK = 10_000  # jets decoded together: about 50 MB
+EXAMPLES = 3  # entries named per reason
+PARTICLE_BRANCHES = tuple(f"part_{name}" for name in PARTICLE_FIELDS)
+JET_BRANCHES = tuple(f"jet_{name}" for name in JET_FIELDS)
+AXIS_BRANCHES = JET_BRANCHES[:4]  # all that `allow_unlabelled` asks of the jet
+
+NO_PARTICLES = "no particles"
+NOT_FINITE = "NaN or infinite values"
+BAD_LABELS = "labels do not sum to one"  # exactly one label is 1 and the others are 0
+REASONS = (NO_PARTICLES, NOT_FINITE, BAD_LABELS)  # a jet counts under the first that holds
+
+
+@dataclass(frozen=True)
+class Account:
+    """What became of the entries of a file, or of a chunk of it.
+
+    Attributes:
+        entries: jets that were read; the kept and the dropped add up to it.
+        dropped: jets left out, by reason (`REASONS`).
+        examples: for each reason the first few entries left out.
+        cut_particles: particles beyond `MAX_PARTICLES` in falling pT, which were cut.
+        absent: branches that the file lacks and that were filled (zeros, label -1).
+    """
+
+    entries: int
+    dropped: dict[str, int]
+    examples: dict[str, list[int]]
+    cut_particles: int
+    absent: tuple[str, ...]
+
+    def __add__(self, other: Account) -> Account:
+        return Account(
+            self.entries + other.entries,
+            {reason: self.dropped[reason] + other.dropped[reason] for reason in REASONS},
+            {reason: (self.examples[reason] + other.examples[reason])[:EXAMPLES] for reason in REASONS},
+            self.cut_particles + other.cut_particles,
+            self.absent,
+        )
+
+    @property
+    def kept(self) -> int:
+        """Jets that can be used."""
+        return self.entries - sum(self.dropped.values())
+
+    def report(self) -> str:
+        """What was left out or filled, in words; empty if nothing was."""
+        words = []
+        for reason, count in self.dropped.items():
+            named = ", ".join(map(str, self.examples[reason]))
+            if count:
+                more = ", …" if count > len(self.examples[reason]) else ""
+                words.append(f"{count} of {self.entries} jets dropped: {reason} (entries {named}{more})")
+        if self.cut_particles:
+            words.append(f"{self.cut_particles} particles beyond {MAX_PARTICLES} cut")
+        if self.absent:
+            words.append(f"branches absent and filled: {', '.join(self.absent)}")
+        return "; ".join(words)
+
+
+@dataclass(frozen=True)
+class ReadJets:
+    """Jets of one file, or of a chunk of it, and an account of those left out.
+
+    Attributes:
+        jets: the jets kept; `jets.index` is the entry of each in the file.
+        start, stop: the entries that were read.
+        account: what was dropped, cut or filled.
+    """
+
+    jets: Jets
+    start: int
+    stop: int
+    account: Account
+
+    @property
+    def kept(self) -> Bool[np.ndarray, " entries"]:
+        """True for each entry of start .. stop that is among `jets`."""
+        mask = np.zeros(self.stop - self.start, bool)
+        mask[self.jets.index.numpy() - self.start] = True
+        return mask
+
+
+def entries_of(path: Path, allow_unlabelled: bool = False) -> int:
+    """Number of jets that a file says it holds, after checking that it can be read.
+
+    Raises:
+        JepalibError: as `read_jetclass`.
+    """
+    with _open(path) as file:
+        tree = _tree(file, path)
+        _plan(tree, path, allow_unlabelled)
+        return tree.num_entries
+
+
+def read_jetclass(
+    path: Path, start: int | None = None, stop: int | None = None, allow_unlabelled: bool = False
+) -> ReadJets:
+    """One file, or entries `start` to `stop` of it, as packed jets.
+
+    Args:
+        allow_unlabelled: for embedding and predicting on files of one's own. Only the
+            `part_*` branches and the jet's pt, eta, phi and energy are required; without
+            labels (or where they are no single one) the label is -1, observables that the
+            file lacks are zero, and the report says so. `ReadJets.kept` tells which
+            entries have a jet, so that results can be given for every one in order.
+
+    Raises:
+        JepalibError: the file is missing, truncated, empty, not ROOT, without the tree or
+            a branch, its jagged branches disagree in length, or no jet is left.
+    """
+    parts = list(iterate_jetclass(path, start, stop, allow_unlabelled))
+    account = reduce(operator.add, (part.account for part in parts))
+    return ReadJets(concatenate([part.jets for part in parts]), parts[0].start, parts[-1].stop, account)
+
+
+def iterate_jetclass(
+    path: Path,
+    start: int | None = None,
+    stop: int | None = None,
+    allow_unlabelled: bool = False,
+    chunk: int = CHUNK,
+) -> Iterator[ReadJets]:
+    """`read_jetclass` in chunks of at most `chunk` jets, whatever the size of the file."""
+    path = Path(path)
+    with _open(path) as file:
+        tree = _tree(file, path)
+        branches = _plan(tree, path, allow_unlabelled)
+        first, last, _ = slice(start, stop).indices(tree.num_entries)
+        if first >= last:
+            raise JepalibError(f"{path}: no entries {start} to {stop} (it holds {tree.num_entries})")
+        account: Account | None = None
+        for entry, arrays in _decoded(tree, path, branches, (first, last, chunk)):
+            part = _chunk(arrays, path, entry, allow_unlabelled)
+            account = part.account if account is None else account + part.account
+            yield part
+        if account is not None and not account.kept:
+            raise JepalibError(f"{path}: none of its jets can be used ({account.report()})")
+
+
+def _open(path: Path) -> uproot.ReadOnlyDirectory:
+    path = Path(path)
+    if not path.is_file():
+        raise JepalibError(f"{path}: {'is not a file' if path.exists() else 'no such file'}")
+    size = path.stat().st_size
+    if size == 0:
+        raise JepalibError(f"{path}: is empty (0 bytes); download or simulate it again")
+    with path.open("rb") as raw:
+        if raw.read(4) != b"root":
+            raise JepalibError(f"{path}: is not a ROOT file; jepalib reads JetClass ROOT files")
+    try:
+        file = uproot.open(path)
+    except Exception as error:  # uproot raises a dozen types on damaged files
+        raise _damaged(path, error) from error
+    if size < file.file.fEND:
+        file.close()
+        raise JepalibError(
+            f"{path}: is truncated ({size} of {file.file.fEND} bytes); download or simulate it again"
+        )
+    return file
+
+
+def _damaged(path: Path, error: Exception) -> JepalibError:
+    first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return JepalibError(
+        f"{path}: cannot be read, truncated or damaged ({first_line}); download or simulate it again"
+    )
+
+
+def _tree(file: uproot.ReadOnlyDirectory, path: Path) -> uproot.TTree:
+    if TREE not in file.keys(cycle=False):
+        raise JepalibError(
+            f"{path}: has no tree {TREE!r}, only {file.keys(cycle=False)}; not a JetClass file"
+        )
+    try:
+        tree = file[TREE]
+    except Exception as error:
+        raise _damaged(path, error) from error
+    if not isinstance(tree, uproot.TTree):
+        raise JepalibError(f"{path}: {TREE!r} is a {type(tree).__name__}, not a tree of jets")
+    if not tree.num_entries:
+        raise JepalibError(f"{path}: its tree holds no jets (0 entries); leave the file out or make it again")
+    return tree
+
+
+def _plan(tree: uproot.TTree, path: Path, allow_unlabelled: bool) -> list[str]:
+    """The branches to read.
+
+    Raises:
+        JepalibError: a branch is missing.
+    """
+    present = set(tree.keys(recursive=False))
+    required = PARTICLE_BRANCHES + (AXIS_BRANCHES if allow_unlabelled else JET_BRANCHES + LABEL_BRANCHES)
+    missing = [name for name in required if name not in present]
+    if missing:
+        hint = "" if allow_unlabelled else "; jets of one's own without labels can be embedded and predicted"
+        raise JepalibError(f"{path}: branch {', '.join(missing)} is missing{hint}")
+    optional = [name for name in JET_BRANCHES if name in present and name not in required]
+    labels = LABEL_BRANCHES if present.issuperset(LABEL_BRANCHES) else ()
+    return [*dict.fromkeys((*required, *optional, *labels))]
+
+
+def _decoded(
+    tree: uproot.TTree, path: Path, branches: list[str], span: tuple[int, int, int]
+) -> Iterator[tuple[int, dict[str, ak.Array]]]:
+    """(first entry, arrays by branch) of each chunk of (first, last, step)."""
+    first, last, step = span
+    chunks = tree.iterate(
+        branches, entry_start=first, entry_stop=last, step_size=step, library="ak", how=dict
+    )
+    for entry in range(first, last, step):
+        try:
+            arrays = next(chunks)
+        except Exception as error:  # bad compressed data, short baskets, wrong headers …
+            raise _damaged(path, error) from error
+        yield entry, arrays
+
+
+def _chunk(arrays: dict[str, ak.Array], path: Path, entry: int, allow_unlabelled: bool) -> ReadJets:
+    """Checks, drops, sorts and cuts the jets of one chunk that starts at `entry`."""
+    particles, offsets = _particles(arrays, path, entry)
+    jets = len(offsets) - 1
+    observables = np.zeros((jets, len(JET_BRANCHES)), np.float32)
+    for column, name in enumerate(JET_BRANCHES):
+        if name in arrays:
+            observables[:, column] = _flat(arrays[name], path, name)
+    labels, single = _labels(arrays, path, jets)
+    finite = np.isfinite(observables).all(1)
+    spoilt = np.flatnonzero(~np.isfinite(particles).all(1))
+    finite[np.searchsorted(offsets, spoilt, side="right") - 1] = False
+    faults = {
+        NO_PARTICLES: np.diff(offsets) == 0,
+        NOT_FINITE: ~finite,
+        BAD_LABELS: np.zeros(jets, bool) if allow_unlabelled else ~single,
+    }
+    keep = np.ones(jets, bool)
+    dropped, examples = {}, {}
+    for reason in REASONS:
+        bad = np.flatnonzero(faults[reason] & keep)
+        keep[bad] = False
+        dropped[reason], examples[reason] = len(bad), (entry + bad[:EXAMPLES]).tolist()
+    particles, offsets, cut = _kept_particles(particles, offsets, keep)
+    absent = [name for name in JET_BRANCHES if name not in arrays]
+    absent += [] if LABEL_BRANCHES[0] in arrays else ["label_*"]
+    packed = Jets(
+        particles=torch.from_numpy(particles),
+        offsets=torch.from_numpy(offsets),
+        observables=torch.from_numpy(observables[keep]),
+        labels=torch.from_numpy(labels[keep]),
+        index=torch.from_numpy(entry + np.flatnonzero(keep)),
+    )
+    return ReadJets(packed, entry, entry + jets, Account(jets, dropped, examples, cut, tuple(absent)))
+
+
+def _particles(
+    arrays: dict[str, ak.Array], path: Path, entry: int
+) -> tuple[Float[np.ndarray, "particles 16"], Int[np.ndarray, " edges"]]:
+    """The particle branches as columns of one array, and the offsets that they share."""
+    counts: np.ndarray | None = None
+    for column, name in enumerate(PARTICLE_BRANCHES):
+        if arrays[name].ndim != 2:
+            raise JepalibError(f"{path}: branch {name} holds no list of particles for each jet")
+        own = ak.to_numpy(ak.num(arrays[name])).astype(np.int64)
+        if counts is None:
+            counts = own
+            particles = np.empty((int(counts.sum()), len(PARTICLE_BRANCHES)), np.float32)
+        elif not np.array_equal(own, counts):
+            bad = int(np.flatnonzero(own != counts)[0])
+            raise JepalibError(
+                f"{path}: entry {entry + bad} has {own[bad]} values of {name} but {counts[bad]} of "
+                f"{PARTICLE_BRANCHES[0]}; the file is damaged"
+            )
+        particles[:, column] = _flat(ak.flatten(arrays[name]), path, name)
+    return particles, np.concatenate([[0], np.cumsum(counts)])
+
+
+def _flat(values: ak.Array, path: Path, name: str) -> np.ndarray:
+    """One number per entry, of whatever number type the file has."""
+    array = ak.to_numpy(values)
+    if array.ndim != 1 or array.dtype.kind not in "biuf":
+        raise JepalibError(f"{path}: branch {name} holds {values.type.content}, not one number")
+    return array
+
+
+def _labels(
+    arrays: dict[str, ak.Array], path: Path, jets: int
+) -> tuple[Int[np.ndarray, " jets"], Bool[np.ndarray, " jets"]]:
+    """Class of each jet (-1 without), and where exactly one label is 1 and the rest 0."""
+    if LABEL_BRANCHES[0] not in arrays:
+        return np.full(jets, -1), np.zeros(jets, bool)
+    table = np.stack([_flat(arrays[name], path, name).astype(np.float32) for name in LABEL_BRANCHES], 1)
+    single = ((table == 0) | (table == 1)).all(1) & (table.sum(1) == 1)
+    return np.where(single, table.argmax(1), -1), single
+
+
+def _kept_particles(
+    particles: Float[np.ndarray, "particles 16"],
+    offsets: Int[np.ndarray, " edges"],
+    keep: Bool[np.ndarray, " jets"],
+) -> tuple[Float[np.ndarray, "kept 16"], Int[np.ndarray, " kept_edges"], int]:
+    """Particles of the kept jets in falling pT, at most `MAX_PARTICLES` each; how many were cut."""
+    counts = np.diff(offsets)
+    if not keep.all():
+        particles, counts = particles[np.repeat(keep, counts)], counts[keep]
+    jet = np.repeat(np.arange(len(counts)), counts)
+    pt = np.hypot(particles[:, 0], particles[:, 1])
+    rising = np.flatnonzero((pt[1:] > pt[:-1]) & (jet[1:] == jet[:-1]))
+    if len(rising):
+        unsorted = np.zeros(len(counts), bool)
+        unsorted[jet[rising]] = True
+        places = np.flatnonzero(unsorted[jet])
+        particles[places] = particles[places[np.lexsort((-pt[places], jet[places]))]]
+    short = np.minimum(counts, MAX_PARTICLES)
+    cut = int((counts - short).sum())
+    if cut:
+        rank = np.arange(len(jet)) - np.repeat(np.cumsum(counts) - counts, counts)
+        particles = particles[rank < MAX_PARTICLES]
+    return particles, np.concatenate([[0], np.cumsum(short)]), cut
