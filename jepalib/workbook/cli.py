@@ -1,0 +1,199 @@
+"""The command line: `jepalib simulate | convert | pretrain | adapt | embed | predict | run`.
+
+Heavy imports are inside the commands, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from jepalib.errors import JepalibError
+
+
+class Guarded(TyperGroup):
+    """A mistake that the user can mend ends in one message and status 2, an interrupt in status 130."""
+
+    def invoke(self, ctx: Any) -> Any:  # click's context; typer may carry its own click
+        try:
+            return super().invoke(ctx)
+        except JepalibError as error:
+            print(f"jepalib: {error}", file=sys.stderr)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            print("jepalib: interrupted; the same command goes on from here", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=Guarded,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Self-supervised foundation models of particle jets.",
+)
+
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress lines.")]
+Workers = Annotated[int | None, typer.Option(help="Processes; all cores when not given.")]
+Settings = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Another value of a setting; may be repeated.")
+]
+
+
+def words(text: str) -> list[str]:
+    """``"a,b"`` as ``["a", "b"]``."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def whole_numbers(text: str, option: str) -> list[int]:
+    """``"500,2000"`` as numbers; 1e5 and 10_000 are understood too."""
+    try:
+        numbers = [float(word) for word in words(text)]
+    except ValueError:
+        numbers = []
+    if not numbers or any(number < 1 or number != int(number) for number in numbers):
+        raise JepalibError(f"{option} takes whole numbers above 0 with commas between, not '{text}'")
+    return [int(number) for number in numbers]
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Argument(help="Folder for the files; made if it is not there.")],
+    split: Annotated[str, typer.Option(help="train, val or test.")],
+    jets_per_class: Annotated[int, typer.Option(help="Jets of each class.")],
+    classes: Annotated[str, typer.Option(help="Classes with commas between; all ten by default.")] = "",
+    files_per_class: Annotated[int, typer.Option(help="Files that a class is split over.")] = 1,
+    seed: Seed = 0,
+    workers: Workers = None,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate jets in JetClass format: OUT/SPLIT/PROCESS_NNN.root."""
+    from jepalib.data.simulation import simulate as simulate_jets
+
+    files = simulate_jets(
+        out,
+        split,
+        jets_per_class,
+        classes=words(classes) or None,
+        files_per_class=files_per_class,
+        seed=seed,
+        workers=workers,
+        quiet=quiet,
+    )
+    print(f"{len(files)} files in {out / split}")
+
+
+@app.command()
+def convert(
+    sources: Annotated[list[Path], typer.Argument(help="ROOT files, or folders of them.")],
+    store: Annotated[Path, typer.Argument(help="Folder of the store to make.")],
+    workers: Annotated[int, typer.Option(help="Processes.")] = 1,
+    quiet: Quiet = False,
+) -> None:
+    """Convert JetClass files once into a store that training reads at memory speed."""
+    from jepalib.data.convert import convert as convert_files
+
+    made = convert_files(sources, store, workers=workers, quiet=quiet)
+    print(f"{len(made)} jets in {store}")
+
+
+@app.command()
+def pretrain(
+    data: Annotated[Path, typer.Option(help="Store that `jepalib convert` made.")],
+    run: Annotated[Path, typer.Option(help="Run folder; an unfinished one is gone on with.")],
+    method: Annotated[str, typer.Option(help="Objective.")] = "jp-jepa",
+    size: Annotated[str, typer.Option(help="Size of the encoder, nano to huge.")] = "nano",
+    settings: Settings = [],  # noqa: B006  typer wants a plain default and copies it
+) -> None:
+    """Pre-train an encoder without labels."""
+    from jepalib.training.presets import pretrain_config
+    from jepalib.training.pretrain import pretrain as pretrain_encoder
+    from jepalib.workbook.parameters import split_settings
+
+    config = pretrain_config(method, size, split_settings(settings))
+    pretrain_encoder(config, data, run)
+
+
+@app.command()
+def adapt(
+    data: Annotated[Path, typer.Option(help="Store that `jepalib convert` made.")],
+    labels: Annotated[str, typer.Option(help="Numbers of labelled jets with commas between.")],
+    out: Annotated[Path, typer.Option(help="Folder for few_shot.csv and the adapted models.")],
+    run: Annotated[Path | None, typer.Argument(help="Run folder of a pre-training.")] = None,
+    modes: Annotated[
+        str, typer.Option(help="frozen, fine-tuned, from-scratch.")
+    ] = "frozen,fine-tuned,from-scratch",
+    heads: Annotated[str, typer.Option(help="mlp, linear, class-attention.")] = "mlp",
+    seeds: Annotated[int, typer.Option(help="How many seeds of each.")] = 3,
+    settings: Settings = [],  # noqa: B006
+) -> None:
+    """Train taggers on few labels, pre-trained against from scratch."""
+    from jepalib.training.adapt import adapt as adapt_encoder
+    from jepalib.workbook.parameters import split_settings
+
+    counts = whole_numbers(labels, "--labels")
+    overrides = split_settings(settings)
+    table = adapt_encoder(
+        run, data, out, counts, words(modes), seeds, heads=words(heads), overrides=overrides
+    )
+    print(f"{len(table)} rows in {out / 'few_shot.csv'}")
+
+
+Files = Annotated[list[Path], typer.Argument(help="JetClass ROOT files; labels are not needed.")]
+Parquet = Annotated[Path, typer.Option(help="Table to write, .parquet.")]
+
+
+@app.command()
+def embed(
+    run: Annotated[Path, typer.Argument(help="Run folder of a pre-training.")], files: Files, out: Parquet
+) -> None:
+    """Write the jet embedding of every jet, in the order of the files."""
+    from jepalib.training.embed import embed as embed_files
+
+    embed_files(run, files, out)
+
+
+@app.command()
+def predict(
+    adapted: Annotated[Path, typer.Argument(help="Folder of an adapted model.")], files: Files, out: Parquet
+) -> None:
+    """Write the class probabilities of every jet, in the order of the files."""
+    from jepalib.training.embed import predict as predict_files
+
+    predict_files(adapted, files, out)
+
+
+@app.command()
+def run(
+    notebooks: Annotated[
+        list[str] | None, typer.Argument(help="Notebooks by name, number or path; all when none is given.")
+    ] = None,
+    profile: Annotated[str, typer.Option(help="smoke, laptop or paper.")] = "laptop",
+    parameters: Annotated[
+        list[str],
+        typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="Another value of a parameter."),
+    ] = [],  # noqa: B006
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; runs/PROFILE by default.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Run again what is done already.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run the numbered notebooks in order and gather them in index.html."""
+    from jepalib.workbook.runner import run_notebooks
+
+    if not run_notebooks(notebooks or [], profile, parameters, out, force, quiet):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point of the command `jepalib`."""
+    app(prog_name="jepalib")
+
+
+if __name__ == "__main__":
+    main()
