@@ -38,6 +38,8 @@ class PairEmbed(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm1d(dim) for dim in dims)
         self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in zip(dims[:-1], dims[1:], strict=True))
 
+    @torch.autocast("cpu", enabled=False)
+    @torch.autocast("cuda", enabled=False)
     def folded(self, p4: Float[Tensor, "particles 4"], offsets: Int[Tensor, " edges"]) -> Weights:
         """Linear layers with the batch norms folded in, for the batch of these particles.
 
@@ -76,6 +78,7 @@ class PairEmbed(nn.Module):
             x = F.linear(x, weight, bias)
             if number < len(layers) or not self.pre_activation:
                 x = F.gelu(x)
+        x = x.float()
         dense = x.new_zeros(layout.jets, layout.length, layout.length, self.heads)
         dense = dense.index_put((jet, i, j), x).index_put((jet, j, i), x)
         return dense.permute(0, 3, 1, 2)
