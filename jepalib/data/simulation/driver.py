@@ -1,0 +1,211 @@
+"""Many files on many cores: what is missing is made, what is finished is checked."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+from jepalib.data.simulation.branches import read_parameters
+from jepalib.data.simulation.processes import require
+from jepalib.data.simulation.produce import SPLITS, FileTask, make_file
+from jepalib.errors import JepalibError
+from jepalib.progress import Progress
+from jepalib.schema import CLASSES
+
+POLL = 0.2  # seconds between looks at the workers
+
+
+def simulate(
+    out: Path,
+    split: str,
+    jets_per_class: int,
+    classes: Sequence[str] | None = None,
+    files_per_class: int = 1,
+    seed: int = 0,
+    workers: int | None = None,
+    quiet: bool = False,
+) -> list[Path]:
+    """Make simulated JetClass files OUT/<split>/<Process>_<NNN>.root.
+
+    A file's content follows from (seed, class, split, number) alone, whatever the
+    workers; a longer file begins with the jets of a shorter one. Finished files of an
+    earlier call are kept, so an interrupted call goes on when repeated.
+
+    Args:
+        out: folder of the data set.
+        split: "train", "val" or "test"; different random streams, folders of their own.
+        jets_per_class: jets of each class, spread over its files.
+        classes: some of `schema.CLASSES`; all by default.
+        files_per_class: files of each class.
+        seed: of the whole data set, 0 or larger.
+        workers: processes, one file at a time each; all available cores by default.
+        quiet: no progress.
+
+    Returns:
+        All files of the call, old and new, in the order of the classes.
+
+    Raises:
+        JepalibError: a wrong argument, a finished file made with other parameters, a
+            missing package, or a failed worker.
+    """
+    names = tuple(CLASSES if classes is None else classes)
+    workers = len(os.sched_getaffinity(0)) if workers is None else workers
+    _check(split, names, jets_per_class, files_per_class, seed, workers)
+    for module in ("pythia8mc", "fastjet"):
+        require(module)
+    tasks = _tasks(Path(out) / split, split, names, jets_per_class, files_per_class, seed)
+    missing = [task for task in tasks if not _finished(task)]
+    if missing:
+        missing[0].folder.mkdir(parents=True, exist_ok=True)
+        with Progress(sum(task.jets for task in missing), "simulate", unit="jets", quiet=quiet) as bar:
+            _run(missing, min(workers, len(missing)), _Rates(bar))
+    return [task.path for task in tasks]
+
+
+def _check(split: str, names: Sequence[str], jets: int, files: int, seed: int, workers: int) -> None:
+    if split not in SPLITS:
+        raise JepalibError(f"simulate: unknown split {split!r}; choose one of {', '.join(SPLITS)}")
+    unknown = [name for name in names if name not in CLASSES]
+    if unknown or not names:
+        raise JepalibError(f"simulate: unknown classes {unknown}; choose from {', '.join(CLASSES)}")
+    if len(set(names)) < len(names):
+        raise JepalibError(f"simulate: a class is named twice in {', '.join(names)}")
+    for title, value in (("jets per class", jets), ("files per class", files), ("workers", workers)):
+        if value < 1:
+            raise JepalibError(f"simulate: {title} must be at least 1, got {value}")
+    if files > jets:
+        raise JepalibError(f"simulate: {files} files for {jets} jets would leave files empty")
+    if files > 1000:
+        raise JepalibError(f"simulate: at most 1000 files per class, got {files}")
+    if seed < 0:
+        raise JepalibError(f"simulate: the seed must not be negative, got {seed}")
+
+
+def _tasks(
+    folder: Path, split: str, names: Sequence[str], jets: int, files: int, seed: int
+) -> list[FileTask]:
+    """One task per file; the first files take the jets that do not divide evenly."""
+    share, rest = divmod(jets, files)
+    return [
+        FileTask(folder, name, split, number, share + (number < rest), seed)
+        for name in names
+        for number in range(files)
+    ]
+
+
+def _finished(task: FileTask) -> bool:
+    """Whether the file is already there, as asked.
+
+    Raises:
+        JepalibError: it is there with other parameters, or broken.
+    """
+    if not task.path.exists():
+        return False
+    found = read_parameters(task.path)
+    for key, wanted in task.parameters.items():
+        if found.get(key) != wanted:
+            raise JepalibError(
+                f"{task.path} was made with {key} = {found.get(key)}, this call wants {wanted}; "
+                "choose another folder, delete the file, or repeat the call as it was"
+            )
+    return True
+
+
+class _Rates:
+    """Feeds the progress bar, with the jets/s of every class that is being made."""
+
+    def __init__(self, bar: Progress) -> None:
+        self.bar = bar
+        self.jets: dict[str, int] = {}
+        self.begun: dict[str, float] = {}
+
+    def start(self, name: str) -> None:
+        """A file of the class begins."""
+        self.begun.setdefault(name, time.monotonic())
+
+    def add(self, name: str, jets: int) -> None:
+        """Jets of a class are made."""
+        self.jets[name] = self.jets.get(name, 0) + jets
+        seconds = max(time.monotonic() - self.begun[name], 1e-9)
+        self.bar.add(jets, note=f"{name} {self.jets[name] / seconds:.0f}/s")
+
+
+def _run(tasks: list[FileTask], workers: int, rates: _Rates) -> None:
+    """Make the files, in this process if one worker is enough."""
+    if workers > 1:
+        _run_pool(tasks, workers, rates)
+        return
+    for task in tasks:
+        rates.start(task.name)
+        make_file(task, lambda jets, name=task.name: rates.add(name, jets))
+
+
+# --- worker processes -----------------------------------------------------------------
+
+_shared: dict[str, Any] = {}  # in a worker: the queue for progress, the sign to stop
+
+
+class _Stopped(Exception):
+    """The parent wants no more files."""
+
+
+def _worker_begins(queue: Any, stop: Any) -> None:
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops the workers
+    _shared.update(queue=queue, stop=stop, parent=os.getppid())
+
+
+def _worker_file(task: FileTask) -> None:
+    report = _reporter(task.name)
+    _shared["queue"].put((task.name, None))
+    make_file(task, report)
+
+
+def _reporter(name: str) -> Callable[[int], None]:
+    def report(jets: int) -> None:
+        if _shared["stop"].is_set() or os.getppid() != _shared["parent"]:
+            raise _Stopped
+        _shared["queue"].put((name, jets))
+
+    return report
+
+
+def _run_pool(tasks: list[FileTask], workers: int, rates: _Rates) -> None:
+    context = multiprocessing.get_context("spawn")
+    queue, stop = context.SimpleQueue(), context.Event()
+    with ProcessPoolExecutor(workers, context, _worker_begins, (queue, stop)) as pool:
+        futures = {pool.submit(_worker_file, task): task for task in tasks}
+        try:
+            _watch(futures, queue, rates)
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _watch(futures: dict[Future[None], FileTask], queue: Any, rates: _Rates) -> None:
+    """Pass progress on until all files are made; the first failure ends the call."""
+    waiting = set(futures)
+    while waiting:
+        finished, waiting = wait(waiting, timeout=POLL, return_when=FIRST_COMPLETED)
+        while not queue.empty():
+            name, jets = queue.get()
+            rates.start(name) if jets is None else rates.add(name, jets)
+        for future in finished:
+            task, error = futures[future], future.exception()
+            if isinstance(error, BrokenProcessPool):
+                raise JepalibError(
+                    f"simulate: a worker process died, perhaps for want of memory, while {task.path.name} "
+                    "was made or waited for; finished files are kept: repeat the call, with fewer workers"
+                ) from error
+            if isinstance(error, JepalibError):
+                raise error
+            if error is not None:
+                raise JepalibError(f"simulate: {task.path.name} failed: {error!r}") from error

@@ -1,0 +1,120 @@
+"""The ten hard processes: Pythia settings, the resonance to look for, where it is sampled.
+
+All at 13 TeV, leading order, with multiparton interactions (Pythia 8's default tune).
+The resonance that becomes the jet recoils against another boson or top; the threshold
+on the hard-scattering pT saves time and must not shape the jets' pT spectrum.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from jepalib.errors import JepalibError
+from jepalib.schema import CLASSES
+
+PT_HAT_MAX = 1300.0  # GeV; above it hardly any jet is still below 1 TeV
+
+_Z_PAIR = ("WeakDoubleBoson:ffbar2gmZgmZ = on", "WeakZ0:gmZmode = 2")
+_HIGGS = ("HiggsSM:ffbar2HZ = on", "23:onMode = off", "23:onIfAny = 12 14 16", "25:onMode = off")
+_TOP_PAIR = ("Top:gg2ttbar = on", "Top:qqbar2ttbar = on")
+_HADRONIC_W = ("24:onMode = off", "24:onIfAny = 1 2 3 4 5")
+_LEPTONIC_W = ("24:onMode = off", "24:onIfAny = 11 13")
+_MINUS_LEPTONIC = ("24:onMode = off", "24:onPosIfAny = 1 2 3 4 5", "24:onNegIfAny = 11 13")
+_PLUS_LEPTONIC = ("24:onMode = off", "24:onPosIfAny = 11 13", "24:onNegIfAny = 1 2 3 4 5")
+
+
+@dataclass(frozen=True)
+class Process:
+    """How the jets of one class are made.
+
+    Attributes:
+        settings: Pythia settings of the hard process and its decays.
+        pt_hat_min: lower edge of the hard scattering's pT, GeV.
+        resonance: |PDG id| of the particle whose decay is the jet; 0 for QCD, where
+            the jet comes from the hard parton.
+        variants: settings that alternate from batch to batch (one empty set if none).
+    """
+
+    settings: tuple[str, ...]
+    pt_hat_min: float
+    resonance: int
+    variants: tuple[tuple[str, ...], ...] = ((),)
+
+
+RECIPES = {
+    "QCD": Process(
+        (
+            "WeakBosonAndParton:qqbar2gmZg = on",
+            "WeakBosonAndParton:qg2gmZq = on",
+            "WeakZ0:gmZmode = 2",
+            "23:onMode = off",
+            "23:onIfAny = 12 14 16",
+        ),
+        460.0,
+        0,
+    ),
+    "Hbb": Process((*_HIGGS, "25:onIfMatch = 5 -5"), 480.0, 25),
+    "Hcc": Process((*_HIGGS, "25:onIfMatch = 4 -4"), 460.0, 25),
+    "Hgg": Process((*_HIGGS, "25:onIfMatch = 21 21"), 460.0, 25),
+    "H4q": Process((*_HIGGS, "25:onIfMatch = 24 -24", *_HADRONIC_W), 470.0, 25),
+    "Hqql": Process(
+        (*_HIGGS, "25:onIfMatch = 24 -24"), 520.0, 25, variants=(_MINUS_LEPTONIC, _PLUS_LEPTONIC)
+    ),
+    "Zqq": Process((*_Z_PAIR, "23:onMode = off", "23:onIfAny = 1 2 3 4 5"), 470.0, 23),
+    "Wqq": Process(("WeakDoubleBoson:ffbar2WW = on", *_HADRONIC_W), 470.0, 24),
+    "Tbqq": Process((*_TOP_PAIR, *_HADRONIC_W), 500.0, 6),
+    "Tbl": Process((*_TOP_PAIR, *_LEPTONIC_W), 620.0, 6),
+}
+assert tuple(RECIPES) == CLASSES
+
+
+def require(module: str) -> ModuleType:
+    """The optional module, imported.
+
+    Raises:
+        JepalibError: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise JepalibError(
+            f"simulation needs the package {module}: pip install 'jepalib[sim]' ({error})"
+        ) from error
+
+
+def generator(name: str, seed: int) -> Any:
+    """An initialised Pythia for class `name`, silent, with its own random seed (1 to 900,000,000).
+
+    Raises:
+        JepalibError: pythia8mc is missing, or Pythia refuses a setting or its start.
+    """
+    recipe = RECIPES[name]
+    pythia = require("pythia8mc").Pythia("", False)
+    common = (
+        "Print:quiet = on",
+        "Beams:eCM = 13000.",
+        f"PhaseSpace:pTHatMin = {recipe.pt_hat_min}",
+        f"PhaseSpace:pTHatMax = {PT_HAT_MAX}",
+        "Random:setSeed = on",
+        f"Random:seed = {seed}",
+    )
+    apply(pythia, (*common, *recipe.settings, *recipe.variants[0]))
+    if not pythia.init():
+        raise JepalibError(f"simulate: Pythia could not be initialised for class {name}")
+    return pythia
+
+
+def apply(pythia: Any, settings: tuple[str, ...]) -> None:
+    """Give Pythia the settings, in order.
+
+    Raises:
+        JepalibError: one of them is unknown to this Pythia.
+    """
+    for line in settings:
+        if not pythia.readString(line):
+            raise JepalibError(
+                f"simulate: this Pythia refuses the setting {line!r}; is pythia8mc 8.317.2 in?"
+            )
