@@ -1,0 +1,241 @@
+"""JP-JEPA: joint-embedding prediction on single particles (arXiv:2606.14813).
+
+The student encodes the context particles; the predictor, given where the target
+particles lie, predicts what the teacher says of them, the teacher having seen the whole
+jet. The teacher is the exponential moving average of the student.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from jepalib.errors import JepalibError
+from jepalib.jets import Jets
+from jepalib.masking import MaskConfig, Masks
+from jepalib.methods.losses import koleo, sigreg, smooth_l1
+from jepalib.methods.probes import PROBES, Probes
+from jepalib.models.particle_transformer import Encoded, ParticleTransformer
+from jepalib.models.predictors import ParticlePredictor
+from jepalib.models.sizes import Size
+from jepalib.schema import PARTICLE_COLUMN, PARTICLE_FIELDS, PID_FIELDS, TD_FIELDS
+
+REGULARISERS = ("koleo", "sigreg", "none")
+
+
+@dataclass(frozen=True)
+class JPJEPAConfig:
+    """Everything of the objective; the defaults are the paper's (Tables 3, 6 and 7).
+
+    Attributes:
+        masks: how context and targets are drawn.
+        lambda_particle, lambda_cls, lambda_regulariser: weights of the losses (0.1 for
+            KoLeo, 0.05 for SIGReg).
+        regulariser: one of `REGULARISERS`, on the predictor's [CLS].
+        cls_from_context: the context [CLS] is pulled to the teacher's as well.
+        predictor_cls: the context [CLS] is a token of the predictor.
+        predictor_bias: physical attention bias in the predictor.
+        predictor_own_pairs: the predictor has a pair embedder of its own.
+        probes: online probes, `probes.PROBES`; their gradient is stopped,
+        probes_with_gradient: except for these, with weight `lambda_probes`.
+        pid_dropout, td_dropout: probability per jet that the student's context loses
+            the group; without pid, td is lost too (the sets are nested).
+        ema_start, ema_end: teacher coefficient, linear in the step.
+    """
+
+    masks: MaskConfig = field(default_factory=MaskConfig)
+    lambda_particle: float = 1.0
+    lambda_cls: float = 1.0
+    lambda_regulariser: float = 0.1
+    regulariser: str = "koleo"
+    cls_from_context: bool = False
+    predictor_cls: bool = True
+    predictor_bias: bool = True
+    predictor_own_pairs: bool = False
+    probes: tuple[str, ...] = PROBES
+    probes_with_gradient: tuple[str, ...] = ()
+    lambda_probes: float = 1.0
+    pid_dropout: float = 0.3
+    td_dropout: float = 0.6
+    ema_start: float = 0.9995
+    ema_end: float = 0.99999
+
+    def __post_init__(self) -> None:
+        if self.regulariser not in REGULARISERS:
+            raise JepalibError(f"regulariser '{self.regulariser}' is not one of {', '.join(REGULARISERS)}")
+        for name in (*self.probes, *self.probes_with_gradient):
+            if name not in PROBES:
+                raise JepalibError(f"probe '{name}' is not one of {', '.join(PROBES)}")
+        if missing := set(self.probes_with_gradient) - set(self.probes):
+            raise JepalibError(f"probes_with_gradient names {sorted(missing)}, absent from probes")
+        for name in ("pid_dropout", "td_dropout", "ema_start", "ema_end"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise JepalibError(f"{name} = {getattr(self, name)} is not between 0 and 1")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What one forward pass of a method gives.
+
+    Attributes:
+        loss: the objective, whose gradient reaches the encoder.
+        probe_loss: sum of the losses of the stopped probes, which train themselves alone.
+        parts: its parts and the probes' losses by name, not weighted.
+        figures: readable figures such as probe accuracy.
+        embeddings: teacher's mean particle and [CLS] per jet, detached, for diagnostics.
+    """
+
+    loss: Float[Tensor, ""]
+    probe_loss: Float[Tensor, ""]
+    parts: dict[str, Float[Tensor, ""]]
+    figures: dict[str, Float[Tensor, ""]]
+    embeddings: dict[str, Float[Tensor, "jets width"]]
+
+
+class JPJEPA(nn.Module):
+    """Student, teacher, predictor and probes.
+
+    Args:
+        size: architecture preset (`models.sizes.SIZES`).
+        config: the objective.
+        inputs: kin, kinpid or full.
+        micro_batch: jets per padded chunk inside the encoders.
+    """
+
+    def __init__(
+        self, size: Size, config: JPJEPAConfig | None = None, inputs: str = "full", micro_batch: int = 32
+    ) -> None:
+        super().__init__()
+        self.config = config or JPJEPAConfig()
+        self.student = ParticleTransformer(size, inputs=inputs, micro_batch=micro_batch)
+        self.teacher = copy.deepcopy(self.student).requires_grad_(False)
+        self.predictor = ParticlePredictor(
+            size,
+            use_cls=self.config.predictor_cls,
+            physics_bias=self.config.predictor_bias,
+            own_pair_embed=self.config.predictor_own_pairs,
+        )
+        self.probes = Probes(size.width, self.config.probes)
+        self.train()
+
+    @property
+    def encoder(self) -> ParticleTransformer:
+        """The network that is used after pre-training: the teacher."""
+        return self.teacher
+
+    @property
+    def mask_config(self) -> MaskConfig:
+        """How the masks of this method are drawn."""
+        return self.config.masks
+
+    def train(self, mode: bool = True) -> JPJEPA:
+        """Training mode for all but the teacher, which always normalises as in evaluation."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    def forward(self, jets: Jets, masks: Masks, generator: torch.Generator | None = None) -> Outputs:
+        """Losses of one batch.
+
+        Args:
+            jets: at least two particles each.
+            masks: context and targets of these jets.
+            generator: CPU generator of feature dropout and SIGReg's directions.
+        """
+        with torch.no_grad():
+            truth = self.teacher(jets)
+        context_jets = jets.select_particles(masks.context)
+        context = self.student(drop_features(context_jets, self.config, generator))
+        blocks = [self._one_block(jets, block, context, context_jets, truth) for block in masks.targets]
+        parts = {name: torch.stack([b[0][name] for b in blocks]).mean() for name in blocks[0][0]}
+        figures = {name: torch.stack([b[1][name] for b in blocks]).nanmean() for name in blocks[0][1]}
+        if self.config.cls_from_context:
+            parts["context_cls"] = smooth_l1(context.cls, truth.cls)
+        predicted_cls = torch.stack([b[2] for b in blocks]).mean(0)
+        if self.config.regulariser == "koleo":
+            parts["koleo"] = koleo(predicted_cls)
+        elif self.config.regulariser == "sigreg":
+            parts["sigreg"] = sigreg(predicted_cls, generator)
+        embeddings = {"particles": mean_particles(truth, jets), "cls": truth.cls}
+        stopped = set(self.config.probes) - set(self.config.probes_with_gradient)
+        probe_loss = sum((parts[name] for name in stopped), start=torch.zeros((), device=truth.cls.device))
+        return Outputs(self._objective(parts), probe_loss, parts, figures, embeddings)
+
+    def _one_block(
+        self,
+        jets: Jets,
+        target: Bool[Tensor, " particles"],
+        context: Encoded,
+        context_jets: Jets,
+        truth: Encoded,
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+        """Losses, probe figures and predicted [CLS] of one target block."""
+        target_jets = jets.select_particles(target)
+        predicted = self.predictor(context, context_jets, target_jets, self.student.pair_embed)
+        parts = {
+            "particle": smooth_l1(predicted.particles, truth.particles[target]),
+            "cls": smooth_l1(predicted.cls, truth.cls),
+        }
+        stopped = predicted.particles.detach()
+        outputs = {
+            name: predicted.particles if name in self.config.probes_with_gradient else stopped
+            for name in self.config.probes
+        }
+        losses, figures = self.probes(outputs, target_jets)
+        return {**parts, **losses}, figures, predicted.cls
+
+    def _objective(self, parts: dict[str, Tensor]) -> Float[Tensor, ""]:
+        """Weighted sum of all that the encoder learns from (JP-JEPA Eq. 8)."""
+        c = self.config
+        weights = {"particle": c.lambda_particle, "cls": c.lambda_cls, "context_cls": c.lambda_cls}
+        weights |= {"koleo": c.lambda_regulariser, "sigreg": c.lambda_regulariser}
+        weights |= dict.fromkeys(c.probes_with_gradient, c.lambda_probes)
+        return sum(weights[name] * part for name, part in parts.items() if name in weights)
+
+    @torch.no_grad()
+    def after_step(self, progress: float) -> None:
+        """Move the teacher towards the student: t <- m t + (1 - m) s (JP-JEPA Eq. 9).
+
+        m rises linearly with `progress` (0 to 1) from ema_start to ema_end. Running
+        statistics of the normalisations are copied: averaging an average again would
+        only make it late.
+        """
+        momentum = self.config.ema_start + (self.config.ema_end - self.config.ema_start) * progress
+        ema_update(self.teacher.parameters(), self.student.parameters(), momentum)
+        for mine, theirs in zip(self.teacher.buffers(), self.student.buffers()):
+            mine.copy_(theirs)
+
+
+def ema_update(teacher: Iterable[Tensor], student: Iterable[Tensor], momentum: float) -> None:
+    """In place: every teacher tensor becomes momentum * teacher + (1 - momentum) * student."""
+    torch._foreach_lerp_(list(teacher), [p.detach() for p in student], 1.0 - momentum)
+
+
+def mean_particles(encoded: Encoded, jets: Jets) -> Float[Tensor, "jets width"]:
+    """Mean particle representation of each jet (zeros for a jet without particles)."""
+    total = encoded.particles.new_zeros(len(jets), encoded.particles.shape[1])
+    total.index_add_(0, jets.jet_of_particle, encoded.particles)
+    return total / jets.counts.clamp_min(1)[:, None]
+
+
+def drop_features(jets: Jets, config: JPJEPAConfig, generator: torch.Generator | None) -> Jets:
+    """Jets of which some lose their pid and td groups, or td alone (JP-JEPA section 4.1).
+
+    One uniform number u a jet: pid is lost where u < pid_dropout, td where u <
+    td_dropout or pid is lost. Both keep their asked probability, and the sets nest.
+    """
+    if config.pid_dropout == 0 and config.td_dropout == 0:
+        return jets
+    uniform = torch.rand(len(jets), generator=generator).to(jets.particles.device)
+    no_pid = uniform < config.pid_dropout
+    no_td = uniform < max(config.td_dropout, config.pid_dropout)
+    keep = torch.ones(len(jets), len(PARTICLE_FIELDS), device=jets.particles.device)
+    for fields, lost in ((PID_FIELDS, no_pid), (TD_FIELDS, no_td)):
+        columns = [PARTICLE_COLUMN[name] for name in fields]
+        keep[:, columns] = (~lost).float()[:, None]
+    return jets.with_particles(jets.particles * keep[jets.jet_of_particle])

@@ -1,0 +1,207 @@
+"""Adaptation: probes, frozen, fine-tuned and from-scratch classifiers against label count.
+
+Both arms, pre-trained and from scratch, get the same tuning grid and the same number of
+trials; settings and the best moment of each training are chosen on validation jets and
+reported on test jets.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from jepalib.data.store import JetStore, load_rows, save_rows, stratified_subset
+from jepalib.errors import JepalibError
+from jepalib.progress import Progress
+from jepalib.training.classifiers import HEADS
+from jepalib.training.config import override
+from jepalib.training.distributed import World
+from jepalib.training.few_shot import AdaptConfig, Arm, run_probe, run_training
+from jepalib.training.runs import Run, write_atomically
+
+MODES = ("linear-probe", "frozen", "fine-tuned", "from-scratch")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One entry of the table: what is trained, on how many labels, with which seed."""
+
+    mode: str
+    head: str
+    labels: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.mode}_{self.head}_{self.labels}_seed{self.seed}"
+
+
+def adapt(
+    run: Path | None,
+    data: Path,
+    out: Path,
+    labels: Sequence[int],
+    modes: Sequence[str] = MODES,
+    seeds: int = 3,
+    heads: Sequence[str] = ("mlp",),
+    overrides: Mapping[str, object] | None = None,
+    quiet: bool = False,
+) -> pd.DataFrame:
+    """The few-shot table, written to OUT/few_shot.csv; finished points are not made again.
+
+    Args:
+        run: a pre-training run; None for from-scratch alone.
+        data: a store with training, validation and test jets.
+        out: folder of the table, the label subsets and the classifiers.
+        labels: numbers of training labels.
+        modes: any of `MODES`.
+        seeds: how many seeds (label subset, initialisation, batches) a point.
+        heads: any of `classifiers.HEADS`.
+        overrides: settings of `AdaptConfig` by name.
+
+    Raises:
+        JepalibError: unknown mode, head or setting, too few jets, or `out` holds a
+            table made with other settings.
+    """
+    config = override(AdaptConfig(), overrides or {})
+    _check(run, labels, modes, seeds, heads)
+    source = Run.open(run) if run is not None else None
+    bench = _Bench(config, source, JetStore.open(data), Path(out))
+    bench.claim()
+    points = _plan(labels, modes, seeds, heads)
+    with Progress(len(points), "adapt", unit="points", quiet=quiet) as bar:
+        for point in points:
+            bench.make(point)
+            bar.add(1, note=point.name)
+    return bench.table()
+
+
+def _check(run: Path | None, labels, modes, seeds: int, heads) -> None:
+    for mode in modes:
+        if mode not in MODES:
+            raise JepalibError(f"mode '{mode}' is not one of {', '.join(MODES)}")
+        if run is None and mode != "from-scratch":
+            raise JepalibError(f"mode '{mode}' needs a pre-training run")
+    for head in heads:
+        if head not in HEADS:
+            raise JepalibError(f"head '{head}' is not one of {', '.join(HEADS)}")
+    if not labels or min(labels) < 1 or seeds < 1:
+        raise JepalibError(f"labels {list(labels)}, seeds {seeds}: give positive numbers")
+
+
+def _plan(labels, modes, seeds: int, heads) -> list[Point]:
+    """Every point once; a linear probe has a head of its own."""
+    points = []
+    for mode, n, seed in itertools.product(modes, labels, range(seeds)):
+        points += [Point(mode, h, n, seed) for h in (("logistic",) if mode == "linear-probe" else heads)]
+    return points
+
+
+class _Bench:
+    """Store, encoder and folder that all points share."""
+
+    def __init__(self, config: AdaptConfig, run: Run | None, store: JetStore, out: Path) -> None:
+        self.config, self.run, self.store, self.out = config, run, store, out
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.world = World(0, 1, device)
+        self.val = self._some("val", config.val_jets)
+        self.test = self._some("test", config.test_jets)
+        self._frozen: Arm | None = None
+
+    def _some(self, split: str, jets: int) -> np.ndarray:
+        rows = self.store.rows(split)
+        if not jets or jets >= len(rows):
+            return np.asarray(rows)
+        return stratified_subset(self.store.labels, rows, jets, seed=0)
+
+    def claim(self) -> None:
+        """Write the settings into the folder, or check that they are the same."""
+        about = {
+            "settings": asdict(self.config),
+            "data_hash": self.store.data_hash,
+            "run": self.run.identity() if self.run else None,
+        }
+        text = json.dumps(about, indent=2) + "\n"
+        file = self.out / "adapt.json"
+        if file.is_file() and file.read_text() != text:
+            raise JepalibError(
+                f"{self.out} holds a table of another run, data set or settings; use another --out"
+            )
+        self.out.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, text)
+
+    def make(self, point: Point) -> None:
+        """One point's row into OUT/points, unless it is there."""
+        file = self.out / "points" / f"{point.name}.json"
+        if file.is_file():
+            return
+        file.parent.mkdir(parents=True, exist_ok=True)
+        begun = time.perf_counter()
+        figures = self._figures(point)
+        row = {**asdict(point), **figures, "seconds": round(time.perf_counter() - begun, 2)}
+        write_atomically(file, json.dumps(row) + "\n")
+
+    def _figures(self, point: Point) -> dict[str, object]:
+        arm = self._arm(point.mode)
+        rows = self._labelled(point)
+        if point.mode == "linear-probe":
+            return run_probe(arm, rows, point.seed)
+        trial = self._tuned(point)
+        folder = self.out / "models" / point.name
+        return run_training(arm, point.head, rows, point.seed, trial, folder)
+
+    def _arm(self, mode: str) -> Arm:
+        """What is trained in this mode; frozen embeddings are made once."""
+        if mode in ("frozen", "linear-probe") and self._frozen is not None:
+            return self._frozen
+        encoder = None if mode == "from-scratch" else self.run.encoder()
+        arm = Arm(self.config, self.run, encoder, self.store, self.val, self.test, mode, self.world)
+        if arm.frozen:
+            self._frozen = arm
+        return arm
+
+    def _labelled(self, point: Point) -> np.ndarray:
+        """The labelled jets of this count and seed, saved beside the table."""
+        file = self.out / "subsets" / f"labels_{point.labels}_seed{point.seed}.npy"
+        if not file.is_file():
+            rows = self.store.rows("train")
+            save_rows(file, stratified_subset(self.store.labels, rows, point.labels, point.seed))
+        return load_rows(file)
+
+    def _tuned(self, point: Point) -> dict[str, float]:
+        """Settings with the best validation accuracy on seed 0, the same grid for every mode.
+
+        A frozen encoder has no rate, so that its grid is the head's alone.
+        """
+        file = self.out / "tuning" / f"{point.mode}_{point.head}_{point.labels}.json"
+        if file.is_file():
+            return json.loads(file.read_text())["best"]
+        arm = self._arm(point.mode)
+        scales = (0.0,) if arm.frozen else self.config.encoder_scales
+        grid = [{"rate": r, "encoder_scale": s} for r, s in itertools.product(self.config.rates, scales)]
+        tried = grid
+        if len(grid) > 1:
+            rows = self._labelled(Point(point.mode, point.head, point.labels, 0))
+            tried = [{**t, **run_training(arm, point.head, rows, 0, t, None)} for t in grid]
+        best = max(zip(tried, grid), key=lambda pair: pair[0].get("val_accuracy", 0.0))[1]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, json.dumps({"best": best, "trials": tried}, indent=1) + "\n")
+        return best
+
+    def table(self) -> pd.DataFrame:
+        """All points so far, in order, also as OUT/few_shot.csv."""
+        files = sorted((self.out / "points").glob("*.json"))
+        table = pd.DataFrame([json.loads(f.read_text()) for f in files])
+        table["mode"] = pd.Categorical(table["mode"], MODES, ordered=True)
+        table = table.sort_values(["mode", "head", "labels", "seed"], ignore_index=True)
+        table["mode"] = table["mode"].astype(str)
+        write_atomically(self.out / "few_shot.csv", table.to_csv(index=False))
+        return table

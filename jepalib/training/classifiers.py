@@ -1,0 +1,157 @@
+"""Classifiers on an encoder: building, running over a store, saving, loading."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from safetensors.torch import load_file, save
+
+from jepalib.data.sampling import evaluation_batches
+from jepalib.data.store import JetStore
+from jepalib.errors import JepalibError
+from jepalib.jets import Jets, gather_rows
+from jepalib.methods.jp_jepa import mean_particles
+from jepalib.models.heads import ClassAttentionHead, Classifier, LinearHead, MLPHead
+from jepalib.models.particle_transformer import Encoded, ParticleTransformer
+from jepalib.models.sizes import SIZES
+from jepalib.schema import CLASSES
+from jepalib.training.config import config_from_dict
+from jepalib.training.runs import provenance, write_atomically
+
+HEADS = {"mlp": MLPHead, "linear": LinearHead, "class-attention": ClassAttentionHead}
+BATCH = 512  # jets per batch where no gradient is needed
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """What a saved classifier is rebuilt from.
+
+    Attributes:
+        size, inputs, micro_batch: of the encoder.
+        head: one of `HEADS`.
+        classes: names of the scores, in order.
+    """
+
+    size: str
+    inputs: str
+    head: str
+    classes: tuple[str, ...] = CLASSES
+    micro_batch: int = 32
+
+
+def build(config: ClassifierConfig, encoder: ParticleTransformer | None = None) -> Classifier:
+    """A classifier with a fresh head, on a fresh encoder or on the one given."""
+    if config.head not in HEADS:
+        raise JepalibError(f"head '{config.head}' is not one of {', '.join(HEADS)}")
+    encoder = encoder or ParticleTransformer(
+        SIZES[config.size], inputs=config.inputs, micro_batch=config.micro_batch
+    )
+    return Classifier(encoder, HEADS[config.head](encoder.width, len(config.classes)))
+
+
+def save_classifier(folder: Path, classifier: Classifier, config: ClassifierConfig, notes: dict) -> None:
+    """Configuration, provenance and weights into a folder, the weights last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {"config": asdict(config), "notes": notes, "made": provenance()}
+    write_atomically(folder / "classifier.json", json.dumps(about, indent=2) + "\n")
+    weights = {k: v.detach().cpu().contiguous() for k, v in classifier.state_dict().items()}
+    temporary = folder / ".weights.tmp"
+    temporary.write_bytes(save(weights))
+    temporary.replace(folder / "weights.safetensors")
+
+
+def load_classifier(folder: Path) -> tuple[Classifier, ClassifierConfig]:
+    """A saved classifier in evaluation mode.
+
+    Raises:
+        JepalibError: there is none in this folder, or its configuration is foreign.
+    """
+    file = Path(folder) / "classifier.json"
+    if not file.is_file() or not (Path(folder) / "weights.safetensors").is_file():
+        raise JepalibError(f"{folder} holds no classifier; jepalib adapt writes them to OUT/models/…")
+    config = config_from_dict(ClassifierConfig, json.loads(file.read_text())["config"], str(file))
+    classifier = build(config)
+    classifier.load_state_dict(load_file(Path(folder) / "weights.safetensors"))
+    return classifier.eval(), config
+
+
+@dataclass(frozen=True)
+class EncodedJets:
+    """Jets together with what a frozen encoder makes of them: encode once, train heads often."""
+
+    jets: Jets
+    encoded: Encoded
+
+    @property
+    def index(self) -> Int[torch.Tensor, " jets"]:
+        """Store rows, as in `Jets.index`."""
+        return self.jets.index
+
+    def __len__(self) -> int:
+        return len(self.jets)
+
+    def take(self, rows: Int[torch.Tensor, " chosen"]) -> EncodedJets:
+        """The jets of the given places."""
+        gather, _ = gather_rows(self.jets.offsets, rows)
+        encoded = Encoded(self.encoded.particles[gather], self.encoded.cls[rows])
+        return EncodedJets(self.jets.take(rows), encoded)
+
+    def to(self, device: torch.device | str) -> EncodedJets:
+        """The same on another device."""
+        encoded = Encoded(self.encoded.particles.to(device), self.encoded.cls.to(device))
+        return EncodedJets(self.jets.to(device), encoded)
+
+
+@torch.no_grad()
+def encode(
+    encoder: ParticleTransformer, store: JetStore, rows: np.ndarray | range, device: torch.device
+) -> EncodedJets:
+    """Everything of the given rows, in their order, through a frozen encoder."""
+    encoder.eval()
+    jets = store.read(np.asarray(rows))
+    particles = torch.empty(len(jets.particles), encoder.width)
+    cls = torch.empty(len(jets), encoder.width)
+    for places, batch in evaluation_batches(store, np.asarray(rows), BATCH):
+        encoded = encoder(batch.to(device))
+        places = torch.from_numpy(places)
+        gather, _ = gather_rows(jets.offsets, places)
+        particles[gather] = encoded.particles.float().cpu()
+        cls[places] = encoded.cls.float().cpu()
+    return EncodedJets(jets, Encoded(particles, cls))
+
+
+def pooled(batch: EncodedJets) -> Float[np.ndarray, "jets features"]:
+    """[CLS], mean and maximum of the particles, side by side: what linear probes see."""
+    return pool(batch.jets, batch.encoded).numpy()
+
+
+def pool(jets: Jets, encoded: Encoded) -> Float[torch.Tensor, "jets features"]:
+    """[CLS] ‖ mean ‖ max over particles; zeros in the last two for a jet without particles."""
+    particles = encoded.particles.float()
+    place = jets.jet_of_particle[:, None].expand_as(particles)
+    largest = particles.new_zeros(len(jets), particles.shape[1])
+    largest = largest.scatter_reduce(0, place, particles, "amax", include_self=False)
+    mean = mean_particles(Encoded(particles, encoded.cls), jets)
+    return torch.cat([encoded.cls.float(), mean, largest], dim=1)
+
+
+@torch.no_grad()
+def probabilities(
+    classifier: Classifier, store: JetStore, rows: np.ndarray | range, device: torch.device
+) -> Float[np.ndarray, "jets classes"]:
+    """Class probabilities of the given rows, in their order."""
+    classifier.eval()
+    scores = None
+    for places, batch in evaluation_batches(store, rows, BATCH):
+        batch_scores = classifier(batch.to(device)).float().softmax(dim=1).cpu().numpy()
+        if scores is None:
+            scores = np.empty((len(rows), batch_scores.shape[1]), np.float32)
+        scores[places] = batch_scores
+    if scores is None:
+        raise JepalibError(f"{store.path}: no jets to classify")
+    return scores

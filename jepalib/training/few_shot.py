@@ -1,0 +1,266 @@
+"""One few-shot training: a probe or a classifier on a handful of labels."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from jepalib.data.sampling import BatchStream
+from jepalib.data.store import JetStore
+from jepalib.errors import JepalibError
+from jepalib.evaluation.representation import linear_probe
+from jepalib.evaluation.tagging import tagging_metrics
+from jepalib.jets import Jets
+from jepalib.models.particle_transformer import ParticleTransformer
+from jepalib.training.classifiers import (
+    BATCH,
+    ClassifierConfig,
+    EncodedJets,
+    build,
+    encode,
+    pooled,
+    probabilities,
+    save_classifier,
+)
+from jepalib.training.distributed import World
+from jepalib.training.loop import Loop, StepResult
+from jepalib.training.optim import parameter_groups, warm_cosine
+from jepalib.training.runs import Run
+
+
+@dataclass(frozen=True)
+class AdaptConfig:
+    """How classifiers are trained on few labels.
+
+    Attributes:
+        rates: peak learning rates of the head that are tried.
+        encoder_scales: the encoder's rate as a share of the head's, tried with each.
+        steps: optimiser steps at 500 labels; grows with the square root of the labels.
+        batch_size: jets a step.
+        checks: validations during a training; the best moment is kept.
+        val_jets, test_jets: (stratified) jets for choosing and for reporting, 0 for all.
+        weight_decay, warmup, clip, precision, micro_batch: as in pre-training.
+        size, inputs: of the network from scratch when no run is given.
+    """
+
+    rates: tuple[float, ...] = (1e-3, 3e-3)
+    encoder_scales: tuple[float, ...] = (0.3, 1.0)
+    steps: int = 400
+    batch_size: int = 64
+    checks: int = 5
+    val_jets: int = 5000
+    test_jets: int = 0
+    weight_decay: float = 0.01
+    warmup: float = 0.05
+    clip: float = 1.0
+    precision: str = "float32"
+    micro_batch: int = 32
+    size: str = "nano"
+    inputs: str = "full"
+
+    def __post_init__(self) -> None:
+        if not self.rates or not self.encoder_scales:
+            raise JepalibError("rates and encoder_scales: give at least one value each")
+        for name in ("steps", "batch_size", "checks"):
+            if getattr(self, name) < 1:
+                raise JepalibError(f"{name} = {getattr(self, name)}: give a whole number of at least 1")
+
+    def steps_for(self, labels: int) -> int:
+        """Optimiser steps for so many labels."""
+        return max(1, round(self.steps * (labels / 500) ** 0.5))
+
+
+@dataclass
+class Arm:
+    """One mode of adaptation: which encoder, whether it is trained, on which jets.
+
+    Attributes:
+        encoder: pre-trained, None from scratch.
+        val, test: store rows for choosing and for reporting.
+    """
+
+    config: AdaptConfig
+    run: Run | None
+    encoder: ParticleTransformer | None
+    store: JetStore
+    val: np.ndarray
+    test: np.ndarray
+    mode: str
+    world: World
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the encoder stays as it is."""
+        return self.mode in ("frozen", "linear-probe")
+
+    @property
+    def classifier_config(self) -> ClassifierConfig:
+        """Architecture of the classifiers of this arm, head aside."""
+        source = self.run.config if self.run else self.config
+        return ClassifierConfig(source.size, source.inputs, "mlp", micro_batch=self.config.micro_batch)
+
+    @cached_property
+    def encoded_val(self) -> EncodedJets:
+        """Validation jets through the frozen encoder, made once."""
+        return self.encode(self.val)
+
+    @cached_property
+    def encoded_test(self) -> EncodedJets:
+        """Test jets through the frozen encoder, made once."""
+        return self.encode(self.test)
+
+    def encode(self, rows: np.ndarray) -> EncodedJets:
+        """Jets through the frozen encoder."""
+        return encode(self.encoder.to(self.world.device), self.store, rows, self.world.device)
+
+
+def run_probe(arm: Arm, rows: np.ndarray, seed: int) -> dict[str, object]:
+    """Logistic regression on [CLS] ‖ mean ‖ max of the frozen encoder; C chosen on validation."""
+    train = arm.encode(rows)
+    scores, chosen = linear_probe(
+        pooled(train),
+        train.jets.labels.numpy(),
+        pooled(arm.encoded_val),
+        arm.encoded_val.jets.labels.numpy(),
+        pooled(arm.encoded_test),
+        seed=seed,
+    )
+    return {
+        **tagging_metrics(scores, arm.encoded_test.jets.labels.numpy()),
+        "val_accuracy": chosen["val_accuracy"],
+        "C": chosen["C"],
+        "val_jets": len(arm.val),
+        "test_jets": len(arm.test),
+    }
+
+
+def run_training(
+    arm: Arm, head: str, rows: np.ndarray, seed: int, trial: dict[str, float], folder: Path | None
+) -> dict[str, object]:
+    """Train a classifier on the labelled rows and report its best moment.
+
+    Args:
+        trial: peak rate of the head and the encoder's share of it.
+        folder: where the classifier is saved; None for a tuning trial, which is judged
+            on validation jets alone.
+    """
+    training = _Training(arm, head, rows, seed, trial)
+    best = training.go()
+    row = {
+        "val_accuracy": best.accuracy,
+        "steps": training.steps,
+        "best_step": best.step,
+        **trial,
+        "val_jets": len(arm.val),
+    }
+    if folder is None:
+        return row
+    training.classifier.load_state_dict(best.weights)
+    labels = np.asarray(arm.store.labels[arm.test])
+    metrics = tagging_metrics(training.scores(arm.test), labels)
+    notes = {**row, "mode": arm.mode, "labels": len(rows), "seed": seed, "accuracy": metrics["accuracy"]}
+    save_classifier(folder, training.classifier, training.config, notes)
+    return {**metrics, **row, "test_jets": len(arm.test)}
+
+
+@dataclass(frozen=True)
+class _Best:
+    accuracy: float
+    step: int
+    weights: dict[str, Tensor]
+
+
+class _Training:
+    """A classifier, its optimiser and the validation that picks its best moment."""
+
+    def __init__(self, arm: Arm, head: str, rows: np.ndarray, seed: int, trial: dict[str, float]) -> None:
+        self.arm, self.trial = arm, trial
+        self.steps = arm.config.steps_for(len(rows))
+        torch.manual_seed(seed)
+        self.config = replace(arm.classifier_config, head=head)
+        encoder = copy.deepcopy(arm.encoder) if arm.encoder is not None else None
+        self.classifier = build(self.config, encoder).to(arm.world.device)
+        self.classifier.encoder.requires_grad_(not arm.frozen)
+        self.rows, self.seed = rows, seed
+        self.check_every = max(1, self.steps // arm.config.checks)
+        self.best: _Best | None = None
+
+    def go(self) -> _Best:
+        """All steps; the weights of the step with the best validation accuracy."""
+        c = self.arm.config
+        loop = Loop(
+            module=self.classifier,
+            optimizer=self._optimizer(),
+            rate=lambda step: warm_cosine(step / self.steps, self.trial["rate"], c.warmup),
+            batch=self._batches(),
+            loss=self._loss,
+            seed=self.seed,
+            world=self.arm.world,
+            clip=c.clip,
+            precision=c.precision,
+        )
+        self._train_mode()
+        loop.run(0, self.steps, self._after)
+        return self.best
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        """Encoder and head with rates of their own; the head's decays as the encoder's."""
+        decay = self.arm.config.weight_decay
+        head = [{**g, "scale": 1.0} for g in parameter_groups(self.classifier.head, decay, decay)]
+        encoder = []
+        if not self.arm.frozen:
+            scale = self.trial["encoder_scale"]
+            encoder = [{**g, "scale": scale} for g in parameter_groups(self.classifier.encoder, decay, decay)]
+        return torch.optim.AdamW([*head, *encoder], lr=self.trial["rate"], fused=True)
+
+    def _batches(self):
+        """Batch by step number: jets of the store, or of the frozen encoder's output."""
+        stream = BatchStream(self.arm.store, self.rows, self.arm.config.batch_size, self.seed)
+        if not self.arm.frozen:
+            return stream.batch
+        encoded = self.arm.encode(self.rows)
+        places = {int(row): place for place, row in enumerate(self.rows)}
+        return lambda step: encoded.take(torch.tensor([places[int(r)] for r in stream.rows_of(step)]))
+
+    def _loss(self, batch: Jets | EncodedJets, generator: torch.Generator) -> tuple[Tensor, None]:
+        if isinstance(batch, EncodedJets):
+            scores, labels = self.classifier.head(batch.encoded, batch.jets.offsets), batch.jets.labels
+        else:
+            scores, labels = self.classifier(batch), batch.labels
+        return F.cross_entropy(scores.float(), labels), None
+
+    def _after(self, result: StepResult) -> bool:
+        if result.step % self.check_every and result.step != self.steps:
+            return False
+        labels = np.asarray(self.arm.store.labels[self.arm.val])
+        accuracy = float((self.scores(self.arm.val).argmax(1) == labels).mean())
+        if self.best is None or accuracy > self.best.accuracy:
+            weights = {k: v.detach().clone() for k, v in self.classifier.state_dict().items()}
+            self.best = _Best(accuracy, result.step, weights)
+        self._train_mode()
+        return False
+
+    def _train_mode(self) -> None:
+        self.classifier.train()
+        if self.arm.frozen:
+            self.classifier.encoder.eval()
+
+    def scores(self, rows: np.ndarray) -> np.ndarray:
+        """Class probabilities of validation or test rows."""
+        if not self.arm.frozen:
+            return probabilities(self.classifier, self.arm.store, rows, self.arm.world.device)
+        self.classifier.eval()
+        source = self.arm.encoded_val if rows is self.arm.val else self.arm.encoded_test
+        parts = []
+        with torch.no_grad():
+            for places in torch.arange(len(source)).split(BATCH):
+                batch = source.take(places).to(self.arm.world.device)
+                parts.append(self.classifier.head(batch.encoded, batch.jets.offsets).softmax(1).cpu())
+        return torch.cat(parts).numpy()

@@ -1,0 +1,258 @@
+"""Pre-training: the loop over a method, with metrics, checkpoints and exact resumption."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from jepalib.data.sampling import BatchStream
+from jepalib.data.store import JetStore, stratified_subset
+from jepalib.errors import JepalibError
+from jepalib.evaluation.representation import effective_rank, per_dimension_std, spectrum_auc
+from jepalib.jets import Jets
+from jepalib.masking import draw_masks
+from jepalib.methods.registry import find_method
+from jepalib.models.sizes import SIZES
+from jepalib.progress import Progress
+from jepalib.training.config import PretrainConfig
+from jepalib.training.distributed import World, average_, from_leader, joined_world
+from jepalib.training.loop import Loop, StepResult
+from jepalib.training.optim import adamw, learning_rate
+from jepalib.training.runs import Run
+
+# Below these the representation is called collapsed: effective rank, and mean over
+# dimensions of the deviation across jets relative to the size of an embedding.
+COLLAPSED_RANK = 2.0
+COLLAPSED_STD = 0.01
+
+
+def pretrain(config: PretrainConfig, data: Path, run: Path, quiet: bool = False) -> Run:
+    """Pre-train into the folder `run`, or go on there; a finished run is returned as it is.
+
+    Args:
+        config: the complete configuration.
+        data: a store made by `jepalib convert`; its training split is used.
+        run: the run folder.
+        quiet: no progress lines.
+
+    Raises:
+        JepalibError: the folder holds another run, the data are not those it began
+            with, the loss is not finite, or somebody else is writing there.
+    """
+    with joined_world() as world:
+        folder = Run.create(run, config) if world.leader else None
+        from_leader(None, world)  # the folder exists from here on
+        folder = folder or Run.open(run)
+        with folder.locked() if world.leader else nullcontext():
+            if from_leader(folder.finished, world):
+                _say(f"{run}: already done ({folder.config.steps} steps)", world, quiet)
+                return folder
+            Pretraining(folder, data, world, quiet).go()
+    return folder
+
+
+class Pretraining:
+    """The state of one pre-training while it runs: module, optimiser, sums of metrics."""
+
+    def __init__(self, run: Run, data: Path, world: World, quiet: bool) -> None:
+        self.run, self.config, self.world, self.quiet = run, run.config, world, quiet
+        self.store = JetStore.open(data)
+        if self.config.batch_size % world.size:
+            raise JepalibError(
+                f"batch_size {self.config.batch_size} does not divide over {world.size} processes"
+            )
+        self.stream = BatchStream(
+            self.store, self._rows(), self.config.batch_size, self.config.seed, min_particles=2
+        )
+        torch.manual_seed(self.config.seed)
+        method = find_method(self.config.method).module(
+            SIZES[self.config.size], self.config.objective, self.config.inputs, self.config.micro_batch
+        )
+        self.method: nn.Module = method.to(world.device)
+        self.optimizer = adamw(self.config, self.method)
+        self.step, self.seconds, self.sums, self.summed = 0, 0.0, {}, 0
+        self._restore()
+
+    def _rows(self):
+        rows = self.store.rows("train")
+        if not self.config.max_jets:
+            return rows
+        return stratified_subset(self.store.labels, rows, self.config.max_jets, self.config.seed)
+
+    def jets_seen(self, step: int) -> int:
+        """Jets in the first `step` batches; an epoch is cut into nearly equal batches."""
+        epochs, place = divmod(step, self.stream.batches_per_epoch)
+        return epochs * self.stream.size + place * self.stream.size // self.stream.batches_per_epoch
+
+    def go(self) -> None:
+        """All steps that are left, then the manifest."""
+        loop = Loop(
+            module=self.method,
+            optimizer=self.optimizer,
+            rate=lambda step: learning_rate(self.config, self._share(step)),
+            batch=lambda step: self.stream.batch(step, self.world.rank, self.world.size),
+            loss=self._loss,
+            seed=self.config.seed,
+            world=self.world,
+            clip=self.config.clip,
+            precision=self.config.precision,
+        )
+        if self.stream.left_out:
+            _say(
+                f"{self.stream.left_out} jets with fewer than two particles left out", self.world, self.quiet
+            )
+        left = self.jets_seen(self.config.steps) - self.jets_seen(self.step)
+        quiet = self.quiet or not self.world.leader
+        with Progress(left, "pretrain", quiet=quiet) as self.bar, _signals() as stopped:
+            self.started = time.perf_counter()
+            loop.run(self.step, self.config.steps, lambda result: self._after(result) or bool(stopped))
+        self._checkpoint()
+        if self.step < self.config.steps:
+            _say(f"stopped by a signal; step {self.step} is saved, call again to go on", self.world)
+            raise SystemExit(128 + stopped[0])
+        if self.world.leader:
+            extra = {"jets_seen": self.jets_seen(self.step), "left_out": self.stream.left_out}
+            self.run.write_manifest(self.store.data_hash, self.seconds, extra)
+
+    def _share(self, step: int) -> float:
+        """Jets seen before a step, as a share of all that the run will see."""
+        return self.jets_seen(step) / self.jets_seen(self.config.steps)
+
+    def _loss(self, jets: Jets, generator: torch.Generator) -> tuple[Tensor, object]:
+        masks = draw_masks(jets, self.method.mask_config, generator)
+        outputs = self.method(jets, masks, generator)
+        return outputs.loss + outputs.probe_loss, outputs
+
+    def _after(self, result: StepResult) -> bool:
+        """Teacher, sums, metrics line, checkpoint."""
+        self.step = result.step
+        self.method.after_step(result.step / self.config.steps)
+        self._add(result)
+        last = self.step == self.config.steps
+        if self.step % self.config.log_every == 0 or last:
+            self._log(result)
+        if self.step % self.config.checkpoint_every == 0 and not last:
+            self._checkpoint()
+        self.bar.add(
+            self.jets_seen(self.step) - self.jets_seen(self.step - 1), note=f"loss {result.loss:.4f}"
+        )
+        return False
+
+    def _add(self, result: StepResult) -> None:
+        outputs = result.details
+        values = {
+            "loss": outputs.loss,
+            **{f"loss_{k}": v for k, v in outputs.parts.items()},
+            **outputs.figures,
+        }
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value.detach().double()
+        self.summed += 1
+
+    def _log(self, result: StepResult) -> None:
+        """One line of metrics.jsonl: means since the last line, diagnostics of this batch."""
+        means = {k: torch.as_tensor(v / self.summed, dtype=torch.float64) for k, v in self.sums.items()}
+        average_(list(means.values()), self.world)
+        jets_since = self.jets_seen(self.step) - self.jets_seen(self.step - self.summed)
+        self.sums, self.summed = {}, 0
+        now = time.perf_counter()
+        took, self.started = now - self.started, now
+        self.seconds += took
+        if not self.world.leader:
+            return
+        line = {"step": self.step, "jets_seen": self.jets_seen(self.step)}
+        line |= {k: float(v) for k, v in means.items()}
+        line |= {"grad_norm": result.norm, "lr": learning_rate(self.config, self._share(self.step - 1))}
+        diagnostics, alarm = diagnose(result.details.embeddings)
+        line |= diagnostics
+        line |= {"jets_per_second": jets_since / took, "seconds": self.seconds}
+        if alarm:
+            line["alarm"] = alarm
+            _say(f"step {self.step}: {alarm}", self.world)
+        self.run.append_metrics(line)
+        self.started = time.perf_counter()
+
+    def _checkpoint(self) -> None:
+        if not self.world.leader:
+            return
+        self.run.write_weights("teacher", self.method.encoder)
+        self.run.write_weights("student", self.method.student)
+        state = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "sums": self.sums,
+            "summed": self.summed,
+            "data_hash": self.store.data_hash,
+        }
+        self.run.write_checkpoint(state)
+
+    def _restore(self) -> None:
+        state = self.run.read_checkpoint()
+        if self.world.leader:
+            self.run.cut_metrics(state["step"] if state else 0)
+        if state is None:
+            return
+        if state["data_hash"] != self.store.data_hash:
+            raise JepalibError(
+                f"{self.run.path} was begun on other data than {self.store.path}; "
+                "give the same --data, or another --run folder"
+            )
+        self.method.load_state_dict(state["method"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.sums, self.summed = state["sums"], state["summed"]
+        _say(f"{self.run.path}: going on at step {self.step} of {self.config.steps}", self.world, self.quiet)
+
+
+def diagnose(embeddings: dict[str, Tensor]) -> tuple[dict[str, float], str]:
+    """Effective rank, spectrum AUC and spread of each kind of embedding, and an alarm text.
+
+    Args:
+        embeddings: (jets, width) by name.
+
+    Returns:
+        Figures by ``rank_<name>``, ``spectrum_auc_<name>``, ``std_<name>``; the alarm is
+        empty while no embedding has collapsed.
+    """
+    figures, alarms = {}, []
+    for name, x in embeddings.items():
+        x = x.detach().double().cpu()
+        rank, spread = effective_rank(x), float(per_dimension_std(x).mean())
+        size = float(x.square().mean().sqrt())
+        figures |= {f"rank_{name}": rank, f"spectrum_auc_{name}": spectrum_auc(x), f"std_{name}": spread}
+        if rank < COLLAPSED_RANK or spread < COLLAPSED_STD * size:
+            alarms.append(
+                f"{name} (effective rank {rank:.1f}, relative spread {spread / max(size, 1e-12):.1e})"
+            )
+    return figures, f"the representation has collapsed: {'; '.join(alarms)}" if alarms else ""
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """A list that gets the number of the first SIGTERM or SIGUSR1: finish the step, save, stop."""
+    seen: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield seen
+        return
+    kinds = (signal.SIGTERM, signal.SIGUSR1)
+    old = [signal.signal(kind, lambda number, _: seen.append(number)) for kind in kinds]
+    try:
+        yield seen
+    finally:
+        for kind, handler in zip(kinds, old):
+            signal.signal(kind, handler)
+
+
+def _say(text: str, world: World, quiet: bool = False) -> None:
+    if world.leader and not quiet:
+        print(text, file=sys.stderr, flush=True)
