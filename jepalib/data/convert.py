@@ -58,10 +58,8 @@ def convert(sources: Sequence[Path], store: Path, workers: int = 1, quiet: bool 
     entries = [entries_of(file.path) for file in files]
     try:
         with _partial(store) as partial, Progress(sum(entries), "convert", quiet=quiet) as bar:
-            records = []
-            for number, record in enumerate(_converted(files, partial, workers, bar)):
-                _append_part(partial, number)
-                records.append(record)
+            records = list(_converted(files, partial, workers, bar))
+            _write_offsets(partial)
             _write_manifest(partial, records)
             (partial / LOCK).unlink()
             os.rename(partial, store)
@@ -133,7 +131,9 @@ def _partial(store: Path) -> Iterator[Path]:
         except BlockingIOError as error:
             raise JepalibError(f"{store}: another conversion is writing it; wait for it") from error
         for left in partial.iterdir():
-            if left.name != LOCK:
+            if left.is_dir():
+                shutil.rmtree(left)
+            elif left.name != LOCK:
                 left.unlink()
         try:
             yield partial
@@ -143,10 +143,10 @@ def _partial(store: Path) -> Iterator[Path]:
 
 
 def _converted(files: list[Source], partial: Path, workers: int, bar: Progress) -> Iterator[dict]:
-    """Converts each file into a part of its own; yields their records in order."""
+    """Writes the arrays of all files, in order; yields the record of each."""
     if workers <= 1:
-        for number, file in enumerate(files):
-            yield _convert_file(file, partial, number, lambda jets, file=file: bar.add(jets, file.name))
+        for file in files:
+            yield _convert_file(file, partial, lambda jets, file=file: bar.add(jets, file.name))
         return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         try:
@@ -161,29 +161,28 @@ def _converted(files: list[Source], partial: Path, workers: int, bar: Progress) 
 def _in_order(
     pool: ProcessPoolExecutor, files: list[Source], partial: Path, workers: int, bar: Progress
 ) -> Iterator[dict]:
-    """Records in the order of the files; only a few parts wait on disk to be appended."""
+    """Each file becomes a part of its own; parts are appended in the order of the files.
+
+    Only a few parts wait on disk at a time.
+    """
+    parts = [partial / f"part_{number:06d}" for number in range(len(files))]
     ahead = 2 * workers
-    waiting = [pool.submit(_convert_file, file, partial, n) for n, file in enumerate(files[:ahead])]
+    waiting = []
     for number, file in enumerate(files):
+        for following in range(number + len(waiting), min(number + ahead, len(files))):
+            parts[following].mkdir()
+            waiting.append(pool.submit(_convert_file, files[following], parts[following]))
         record = waiting.pop(0).result()
         bar.add(record["entries"], file.name)
-        following = number + ahead
-        if following < len(files):
-            waiting.append(pool.submit(_convert_file, files[following], partial, following))
+        _append_part(partial, parts[number])
         yield record
 
 
-def _part_path(partial: Path, number: int, name: str) -> Path:
-    return partial / f"part_{number:06d}_{name}"
-
-
-def _convert_file(
-    file: Source, partial: Path, number: int, tell: Callable[[int], None] | None = None
-) -> dict:
-    """Writes the arrays of one file as part `number`; returns its record for the manifest."""
+def _convert_file(file: Source, directory: Path, tell: Callable[[int], None] | None = None) -> dict:
+    """Appends one file to the arrays in `directory`; returns its record for the manifest."""
     stat = file.path.stat()
     sums = {name: hashlib.sha256() for name in HASHED}
-    outs = {name: _part_path(partial, number, name).open("wb") for name in HASHED}
+    outs = {name: array_path(directory, name).open("ab") for name in HASHED}
     account: Account | None = None
     particles = 0
     try:
@@ -228,23 +227,24 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _append_part(partial: Path, number: int) -> None:
-    """Moves the arrays of one part to the end of the store's, and goes on with the offsets."""
-    counts = np.fromfile(_part_path(partial, number, "counts"), DTYPES["counts"])
-    with array_path(partial, "offsets").open("ab") as out:
-        if number == 0:
-            out.write(bytes(8))
-        first = array_path(partial, "particles").stat().st_size if number else 0
-        first //= 4 * len(PARTICLE_FIELDS)
-        out.write((first + np.cumsum(counts, dtype=np.int64)).astype(DTYPES["offsets"]).data)
+def _append_part(partial: Path, part: Path) -> None:
+    """Moves the arrays of one part to the end of the store's."""
     for name in HASHED:
-        part = _part_path(partial, number, name)
-        if number == 0:
-            os.rename(part, array_path(partial, name))
-            continue
-        with part.open("rb") as source, array_path(partial, name).open("ab") as out:
+        with array_path(part, name).open("rb") as source, array_path(partial, name).open("ab") as out:
             shutil.copyfileobj(source, out, COPY_BYTES)
-        part.unlink()
+    shutil.rmtree(part)
+
+
+def _write_offsets(partial: Path) -> None:
+    """The offsets, from the counts, a stretch at a time."""
+    counts = np.memmap(array_path(partial, "counts"), DTYPES["counts"], "r")
+    edge = np.zeros(1, np.int64)
+    with array_path(partial, "offsets").open("wb") as out:
+        out.write(edge.astype(DTYPES["offsets"]).data)
+        for first in range(0, len(counts), COPY_BYTES):
+            edges = edge[-1] + np.cumsum(counts[first : first + COPY_BYTES], dtype=np.int64)
+            out.write(edges.astype(DTYPES["offsets"]).data)
+            edge = edges[-1:]
 
 
 def _write_manifest(partial: Path, records: list[dict]) -> None:

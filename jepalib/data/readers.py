@@ -16,19 +16,23 @@ from pathlib import Path
 import awkward as ak
 import numpy as np
 import torch
-import uproot
 from jaxtyping import Bool, Float, Int
 
+from jepalib.data.rootfile import (
+    JET_BRANCHES,
+    LABEL_BRANCHES,
+    PARTICLE_BRANCHES,
+    decoded,
+    open_tree,
+    planned_branches,
+)
 from jepalib.errors import JepalibError
 from jepalib.jets import Jets, concatenate
-from jepalib.schema import JET_FIELDS, LABEL_BRANCHES, MAX_PARTICLES, PARTICLE_FIELDS, TREE
+from jepalib.schema import MAX_PARTICLES
 
 CHUNK = 10_000  # jets decoded together: about 50 MB
+BLOCK = 4096  # particles interleaved together, so that they stay in the cache
 EXAMPLES = 3  # entries named per reason
-PARTICLE_BRANCHES = tuple(f"part_{name}" for name in PARTICLE_FIELDS)
-JET_BRANCHES = tuple(f"jet_{name}" for name in JET_FIELDS)
-AXIS_BRANCHES = JET_BRANCHES[:4]  # all that `allow_unlabelled` asks of the jet
-
 NO_PARTICLES = "no particles"
 NOT_FINITE = "NaN or infinite values"
 BAD_LABELS = "labels do not sum to one"  # exactly one label is 1 and the others are 0
@@ -111,9 +115,8 @@ def entries_of(path: Path, allow_unlabelled: bool = False) -> int:
     Raises:
         JepalibError: as `read_jetclass`.
     """
-    with _open(path) as file:
-        tree = _tree(file, path)
-        _plan(tree, path, allow_unlabelled)
+    with open_tree(path) as tree:
+        planned_branches(tree, path, allow_unlabelled)
         return tree.num_entries
 
 
@@ -147,97 +150,18 @@ def iterate_jetclass(
 ) -> Iterator[ReadJets]:
     """`read_jetclass` in chunks of at most `chunk` jets, whatever the size of the file."""
     path = Path(path)
-    with _open(path) as file:
-        tree = _tree(file, path)
-        branches = _plan(tree, path, allow_unlabelled)
+    with open_tree(path) as tree:
+        branches = planned_branches(tree, path, allow_unlabelled)
         first, last, _ = slice(start, stop).indices(tree.num_entries)
         if first >= last:
             raise JepalibError(f"{path}: no entries {start} to {stop} (it holds {tree.num_entries})")
         account: Account | None = None
-        for entry, arrays in _decoded(tree, path, branches, (first, last, chunk)):
+        for entry, arrays in decoded(tree, path, branches, (first, last, chunk)):
             part = _chunk(arrays, path, entry, allow_unlabelled)
             account = part.account if account is None else account + part.account
             yield part
         if account is not None and not account.kept:
             raise JepalibError(f"{path}: none of its jets can be used ({account.report()})")
-
-
-def _open(path: Path) -> uproot.ReadOnlyDirectory:
-    path = Path(path)
-    if not path.is_file():
-        raise JepalibError(f"{path}: {'is not a file' if path.exists() else 'no such file'}")
-    size = path.stat().st_size
-    if size == 0:
-        raise JepalibError(f"{path}: is empty (0 bytes); download or simulate it again")
-    with path.open("rb") as raw:
-        if raw.read(4) != b"root":
-            raise JepalibError(f"{path}: is not a ROOT file; jepalib reads JetClass ROOT files")
-    try:
-        file = uproot.open(path)
-    except Exception as error:  # uproot raises a dozen types on damaged files
-        raise _damaged(path, error) from error
-    if size < file.file.fEND:
-        file.close()
-        raise JepalibError(
-            f"{path}: is truncated ({size} of {file.file.fEND} bytes); download or simulate it again"
-        )
-    return file
-
-
-def _damaged(path: Path, error: Exception) -> JepalibError:
-    first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return JepalibError(
-        f"{path}: cannot be read, truncated or damaged ({first_line}); download or simulate it again"
-    )
-
-
-def _tree(file: uproot.ReadOnlyDirectory, path: Path) -> uproot.TTree:
-    if TREE not in file.keys(cycle=False):
-        raise JepalibError(
-            f"{path}: has no tree {TREE!r}, only {file.keys(cycle=False)}; not a JetClass file"
-        )
-    try:
-        tree = file[TREE]
-    except Exception as error:
-        raise _damaged(path, error) from error
-    if not isinstance(tree, uproot.TTree):
-        raise JepalibError(f"{path}: {TREE!r} is a {type(tree).__name__}, not a tree of jets")
-    if not tree.num_entries:
-        raise JepalibError(f"{path}: its tree holds no jets (0 entries); leave the file out or make it again")
-    return tree
-
-
-def _plan(tree: uproot.TTree, path: Path, allow_unlabelled: bool) -> list[str]:
-    """The branches to read.
-
-    Raises:
-        JepalibError: a branch is missing.
-    """
-    present = set(tree.keys(recursive=False))
-    required = PARTICLE_BRANCHES + (AXIS_BRANCHES if allow_unlabelled else JET_BRANCHES + LABEL_BRANCHES)
-    missing = [name for name in required if name not in present]
-    if missing:
-        hint = "" if allow_unlabelled else "; jets of one's own without labels can be embedded and predicted"
-        raise JepalibError(f"{path}: branch {', '.join(missing)} is missing{hint}")
-    optional = [name for name in JET_BRANCHES if name in present and name not in required]
-    labels = LABEL_BRANCHES if present.issuperset(LABEL_BRANCHES) else ()
-    return [*dict.fromkeys((*required, *optional, *labels))]
-
-
-def _decoded(
-    tree: uproot.TTree, path: Path, branches: list[str], span: tuple[int, int, int]
-) -> Iterator[tuple[int, dict[str, ak.Array]]]:
-    """(first entry, arrays by branch) of each chunk of (first, last, step)."""
-    first, last, step = span
-    chunks = tree.iterate(
-        branches, entry_start=first, entry_stop=last, step_size=step, library="ak", how=dict
-    )
-    for entry in range(first, last, step):
-        try:
-            arrays = next(chunks)
-        except Exception as error:  # bad compressed data, short baskets, wrong headers …
-            raise _damaged(path, error) from error
-        yield entry, arrays
 
 
 def _chunk(arrays: dict[str, ak.Array], path: Path, entry: int, allow_unlabelled: bool) -> ReadJets:
@@ -281,20 +205,25 @@ def _particles(
 ) -> tuple[Float[np.ndarray, "particles 16"], Int[np.ndarray, " edges"]]:
     """The particle branches as columns of one array, and the offsets that they share."""
     counts: np.ndarray | None = None
-    for column, name in enumerate(PARTICLE_BRANCHES):
+    columns = []
+    for name in PARTICLE_BRANCHES:
         if arrays[name].ndim != 2:
             raise JepalibError(f"{path}: branch {name} holds no list of particles for each jet")
         own = ak.to_numpy(ak.num(arrays[name])).astype(np.int64)
         if counts is None:
             counts = own
-            particles = np.empty((int(counts.sum()), len(PARTICLE_BRANCHES)), np.float32)
         elif not np.array_equal(own, counts):
             bad = int(np.flatnonzero(own != counts)[0])
             raise JepalibError(
                 f"{path}: entry {entry + bad} has {own[bad]} values of {name} but {counts[bad]} of "
                 f"{PARTICLE_BRANCHES[0]}; the file is damaged"
             )
-        particles[:, column] = _flat(ak.flatten(arrays[name]), path, name)
+        columns.append(_flat(ak.flatten(arrays[name]), path, name))
+    particles = np.empty((len(columns[0]), len(columns)), np.float32)
+    for first in range(0, len(particles), BLOCK):
+        block = slice(first, first + BLOCK)
+        for column, values in enumerate(columns):
+            particles[block, column] = values[block]
     return particles, np.concatenate([[0], np.cumsum(counts)])
 
 
