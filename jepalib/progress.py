@@ -45,7 +45,7 @@ class Progress:
         note = f"  {self.note}" if self.note else ""
         print(
             f"{self.title}: {self.done}/{self.total} {self.unit} ({share:.0f} %), "
-            f"{rate:.0f} {self.unit}/s, {left:.0f} s left{note}",
+            f"{_short(rate)} {self.unit}/s, {left:.0f} s left{note}",
             file=sys.stderr,
             flush=True,
         )
@@ -60,3 +60,8 @@ class Progress:
             self.bar.close()
         else:
             self._line()
+
+
+def _short(rate: float) -> str:
+    """Three digits where they say something: 0.25, 12.5, 1839."""
+    return f"{rate:.0f}" if rate >= 100 else f"{rate:.3g}"

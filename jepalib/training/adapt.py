@@ -146,8 +146,22 @@ class _Bench:
         file.parent.mkdir(parents=True, exist_ok=True)
         begun = time.perf_counter()
         figures = self._figures(point)
-        row = {**asdict(point), **figures, "seconds": round(time.perf_counter() - begun, 2)}
+        row = {**self._source(), **asdict(point), **figures, "seconds": round(time.perf_counter() - begun, 2)}
         write_atomically(file, json.dumps(row) + "\n")
+
+    def _source(self) -> dict[str, object]:
+        """Which pre-training a row belongs to."""
+        if self.run is None:
+            return {"method": None, "size": self.config.size, "run": None, "jets_pretrained": 0}
+        seen = self.run.metrics()
+        jets = int(seen["jets_seen"].iloc[-1]) if len(seen) else 0
+        config = self.run.config
+        return {
+            "method": config.method,
+            "size": config.size,
+            "run": self.run.path.name,
+            "jets_pretrained": jets,
+        }
 
     def _figures(self, point: Point) -> dict[str, object]:
         arm = self._arm(point.mode)
@@ -203,5 +217,7 @@ class _Bench:
         table["mode"] = pd.Categorical(table["mode"], MODES, ordered=True)
         table = table.sort_values(["mode", "head", "labels", "seed"], ignore_index=True)
         table["mode"] = table["mode"].astype(str)
+        whole = [c for c in ("steps", "best_step", "val_jets", "test_jets") if c in table]
+        table[whole] = table[whole].astype("Int64")  # a probe has no steps: empty, not 0
         write_atomically(self.out / "few_shot.csv", table.to_csv(index=False))
         return table
