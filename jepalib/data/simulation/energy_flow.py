@@ -58,13 +58,13 @@ def combine(
     towers, where = np.unique(keys, return_inverse=True)
     event, cell = towers // CELLS, towers % CELLS
     centre = calorimeter.centre(cell)
-    true = np.bincount(where, weights=particles.energy[hit], minlength=len(towers))
+    true = _total(where, particles.energy[hit], len(towers))
     energy, sigma = calorimeter.measure(true, centre, rng)
     eta, phi = calorimeter.position(cell, rng)
 
     linked = tracks.cell >= 0
     tower = np.searchsorted(towers, tracks.event[linked] * CELLS + tracks.cell[linked])
-    in_tracks = np.bincount(tower, weights=tracks.energy[linked], minlength=len(towers))
+    in_tracks = _total(tower, tracks.energy[linked], len(towers))
     excess = np.maximum(energy - in_tracks, 0.0)
     neutral = (excess > calorimeter.minimum) & (excess > calorimeter.significance * sigma)
 
@@ -72,3 +72,8 @@ def combine(
     rescaled = energy / np.where(in_tracks > 0, in_tracks, 1.0)
     scale[linked] = np.where(neutral, 1.0, rescaled)[tower]
     return Neutrals(event[neutral], eta[neutral], phi[neutral], excess[neutral]), scale
+
+
+def _total(group: np.ndarray, energy: np.ndarray, groups: int) -> np.ndarray:
+    """Summed energy of each group; bincount of nothing would be integers."""
+    return np.bincount(group, weights=energy, minlength=groups).astype(np.float64)
