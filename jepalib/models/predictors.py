@@ -101,7 +101,7 @@ class ParticlePredictor(nn.Module):
         if network is not None:
             particles, edges = interleaved([context_jets.offsets, target_jets.offsets])
             weights = network.folded(p4[particles], edges)
-            p4 = torch.cat([p4.new_zeros(lead * len(context_jets), 4), p4])
+        p4 = torch.cat([p4.new_zeros(lead * len(context_jets), 4), p4])
         batch = sort_by_length(offsets, self.micro_batch)
         rows = order[batch.tokens]  # rows of `tokens`, in the order of the sorted batch
         tokens, p4 = tokens[rows], p4[rows]
