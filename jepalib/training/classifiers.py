@@ -73,7 +73,9 @@ def load_classifier(folder: Path) -> tuple[Classifier, ClassifierConfig]:
     """
     file = Path(folder) / "classifier.json"
     if not file.is_file() or not (Path(folder) / "weights.safetensors").is_file():
-        raise JepalibError(f"{folder} holds no classifier; jepalib adapt writes them to OUT/models/…")
+        here = sorted(f.parent.name for f in Path(folder).glob("models/*/classifier.json"))
+        hint = f"it has models/: {', '.join(here)}" if here else "jepalib adapt writes them to OUT/models/…"
+        raise JepalibError(f"{folder} holds no classifier; {hint}")
     config = config_from_dict(ClassifierConfig, json.loads(file.read_text())["config"], str(file))
     classifier = build(config)
     classifier.load_state_dict(load_file(Path(folder) / "weights.safetensors"))
