@@ -7,6 +7,8 @@ fault. Called from compiled code it costs no interpreter time and frees the GIL.
 
 from __future__ import annotations
 
+from typing import no_type_check
+
 import numpy as np
 from jaxtyping import Int
 from numba import njit, types
@@ -17,6 +19,7 @@ _pread = types.ExternalFunction("pread", types.intp(types.int32, types.voidptr, 
 
 
 @intrinsic
+@no_type_check  # numba must see the function itself, not the tests' shape checks around it
 def _pointer(typing_context, address):
     """An address as the `void *` that C functions take."""
 
@@ -27,6 +30,7 @@ def _pointer(typing_context, address):
 
 
 @njit(nogil=True, cache=True)
+@no_type_check
 def _read_pieces(file, starts, sizes, out):
     address = out.ctypes.data
     done, first = 0, 0

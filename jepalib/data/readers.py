@@ -229,8 +229,8 @@ def _particles(
 
 def _flat(values: ak.Array, path: Path, name: str) -> np.ndarray:
     """One number per entry, of whatever number type the file has."""
-    array = ak.to_numpy(values)
-    if array.ndim != 1 or array.dtype.kind not in "biuf":
+    array = ak.to_numpy(values) if values.ndim == 1 else None
+    if array is None or array.dtype.kind not in "biuf":
         raise JepalibError(f"{path}: branch {name} holds {values.type.content}, not one number")
     return array
 
