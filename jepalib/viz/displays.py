@@ -1,0 +1,220 @@
+"""Single jets in Δη and Δφ, drawn as in the JP-JEPA paper, with their sequence and masks."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm, Normalize, SymLogNorm, to_rgb, to_rgba
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from jepalib.errors import JepalibError
+from jepalib.jets import Jets
+from jepalib.kinematics import particle_types
+from jepalib.masking import Masks
+from jepalib.schema import CLASS_TITLES, CLASSES, PARTICLE_TYPES
+from jepalib.viz.style import COLUMN, CONTEXT, PAGE, TARGET, UNUSED, new_figure
+
+# Marker, and how it is filled, by particle type: members, marker, open or filled, outline.
+SYMBOLS = {
+    "charged hadron": (("h-", "h+"), "o", "filled"),
+    "neutral hadron": (("h0",), "o", "open"),
+    "photon": (("photon",), "p", "open"),
+    "electron": (("e-", "e+"), "^", "outlined"),
+    "muon": (("mu-", "mu+"), "v", "outlined"),
+    "unidentified": ((), "s", "filled"),
+}
+PALE = 0.6  # of white in the colour of a target that another panel is about
+HIDDEN = "#e6e6e6"  # particles that the sequence has not reached
+
+QUANTITIES = {  # what the colour may show: column or "pt", axis label, norm
+    "pt": (r"$p_T$ [GeV]", LogNorm(1, 300), "viridis_r"),
+    "charge": ("charge", Normalize(-1, 1), "coolwarm"),
+    "d0val": (r"$d_0$ [mm]", SymLogNorm(0.01, vmin=-10, vmax=10), "coolwarm"),
+    "dzval": (r"$d_z$ [mm]", SymLogNorm(0.01, vmin=-10, vmax=10), "coolwarm"),
+}
+
+
+def _one(jets: Jets, row: int) -> Jets:
+    if not 0 <= row < len(jets):
+        raise JepalibError(f"display: there is no jet {row}; rows are 0 to {len(jets) - 1}")
+    return jets.take([row]).to("cpu")
+
+
+def _pt(jet: Jets) -> np.ndarray:
+    return torch.hypot(jet.column("px"), jet.column("py")).numpy()
+
+
+def draw_particles(ax: Axes, jet: Jets, colors: np.ndarray, shrink: float) -> None:
+    """The particles of one jet: shape by type, area by pT, one colour each (n x 4).
+
+    Charged hadrons are filled circles, neutral ones open circles, photons open pentagons,
+    electrons upward and muons downward triangles outlined in black.
+    """
+    types, pt = particle_types(jet).numpy(), _pt(jet)
+    area = shrink * np.clip(9 * pt**0.7, 10, 700)
+    deta, dphi = jet.column("deta").numpy(), jet.column("dphi").numpy()
+    for members, marker, style in SYMBOLS.values():
+        wanted = [PARTICLE_TYPES.index(m) for m in members] or [-1]
+        chosen = np.isin(types, wanted)
+        face = "none" if style == "open" else colors[chosen] * (1, 1, 1, 0.85)
+        edge = "black" if style == "outlined" else colors[chosen]
+        ax.scatter(
+            deta[chosen], dphi[chosen], s=area[chosen], marker=marker, facecolors=face, edgecolors=edge,
+            linewidths=1.1 if style != "filled" else 0, zorder=3,
+        )  # fmt: skip
+
+
+def frame(ax: Axes, jet: Jets) -> None:
+    """Square axes around all particles of the jet, with a circle at ΔR = 0.8."""
+    reach = max(0.3, 1.15 * float(jet.particles[:, 4:6].abs().max()))
+    angle = np.linspace(0, 2 * np.pi, 200)
+    ax.plot(0.8 * np.cos(angle), 0.8 * np.sin(angle), color="#cccccc", linewidth=0.8, zorder=0)
+    ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+    ax.set_xlabel(r"$\Delta\eta$")
+    ax.set_ylabel(r"$\Delta\phi$ [rad]")
+
+
+def symbol_legend(figure: Figure, types: np.ndarray, extra: tuple[Line2D, ...] = ()) -> None:
+    """A legend below the axes: the particle types that are there, then `extra` handles."""
+    handles = []
+    for name, (members, marker, style) in SYMBOLS.items():
+        if np.isin(types, [PARTICLE_TYPES.index(m) for m in members] or [-1]).any():
+            handles.append(
+                Line2D(
+                    [],
+                    [],
+                    linestyle="",
+                    marker=marker,
+                    markersize=6,
+                    label=name,
+                    markerfacecolor="white" if style == "open" else "#666666",
+                    markeredgecolor="black" if style == "outlined" else "#666666",
+                )
+            )
+    handles += extra
+    columns = 3 if figure.get_figwidth() < 5 else 5
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.0, handletextpad=0.3
+    )
+
+
+def title_of(jet: Jets) -> str:
+    """Class, pT and number of constituents of one jet."""
+    label = int(jet.labels[0])
+    name = CLASS_TITLES[CLASSES[label]] if label >= 0 else "unlabelled jet"
+    return f"{name},  $p_T$ = {float(jet.observable('pt')[0]):.0f} GeV,  {int(jet.counts[0])} constituents"
+
+
+def jet_figure(jets: Jets, row: int = 0, color_by: str = "pt") -> Figure:
+    """One jet, coloured by "pt", "charge", "d0val" or "dzval".
+
+    Raises:
+        JepalibError: no such jet or quantity.
+    """
+    jet = _one(jets, row)
+    figure = new_figure(1.3 * COLUMN, 4.3)
+    ax = figure.subplots()
+    _draw_colored(ax, jet, color_by)
+    ax.set_title(title_of(jet))
+    _color_bar(figure, [ax], color_by)
+    symbol_legend(figure, particle_types(jet).numpy())
+    return figure
+
+
+def jet_gallery(jets: Jets, color_by: str = "pt") -> Figure:
+    """The first jet of each class, coloured as in `jet_figure`."""
+    figure = new_figure(PAGE, 3.8)
+    axes, types = figure.subplots(2, 5, sharex=True, sharey=True), []
+    for ax, (label, name) in zip(axes.flat, enumerate(CLASSES)):
+        rows = (jets.labels == label).nonzero()[:, 0]
+        ax.set_title(CLASS_TITLES[name], pad=3)
+        if len(rows):
+            jet = _one(jets, int(rows[0]))
+            _draw_colored(ax, jet, color_by, shrink=0.35)
+            types.append(particle_types(jet).numpy())
+        ax.set(xlim=(-0.85, 0.85), ylim=(-0.85, 0.85))
+        ax.label_outer()
+    _color_bar(figure, list(axes.flat), color_by)
+    symbol_legend(figure, np.concatenate(types) if types else np.zeros(0, int))
+    return figure
+
+
+def _draw_colored(ax: Axes, jet: Jets, color_by: str, shrink: float = 1.0) -> None:
+    if color_by not in QUANTITIES:
+        raise JepalibError(f"display: color_by is {color_by!r}; give one of {', '.join(QUANTITIES)}")
+    _, norm, cmap = QUANTITIES[color_by]
+    values = _pt(jet) if color_by == "pt" else jet.column(color_by).numpy()
+    frame(ax, jet)
+    draw_particles(ax, jet, ScalarMappable(norm, cmap).to_rgba(values), shrink)
+
+
+def _color_bar(figure: Figure, axes: list[Axes], color_by: str) -> None:
+    label, norm, cmap = QUANTITIES[color_by]
+    figure.colorbar(ScalarMappable(norm, cmap), ax=axes, pad=0.01, aspect=30).set_label(label)
+
+
+def mask_figure(jets: Jets, masks: Masks, row: int = 0, step: int | None = None) -> Figure:
+    """One jet with its context (blue), target (vermilion) and unused particles (grey).
+
+    One panel for each target block; other targets of the jet are pale there. The thin
+    line is the greedy path, from the black ring on.
+
+    Args:
+        jets, masks: of the same batch.
+        row: which jet of the batch.
+        step: show only the first `step` particles of the sequence; None shows all.
+
+    Raises:
+        JepalibError: there is no such jet.
+    """
+    jet = _one(jets, row)
+    one = masks.take(jets.offsets, [row]).to("cpu")
+    shown = one.order if step is None else one.order[: max(step, 1)]
+    hidden = torch.ones(len(one.order), dtype=torch.bool)
+    hidden[shown] = False
+    blocks = len(one.targets)
+    columns = 1 if blocks == 1 else 2 if blocks <= 4 else 4
+    rows, width = -(-blocks // columns), {1: 1.3 * COLUMN, 2: 0.85 * PAGE, 4: PAGE}[columns]
+    figure = new_figure(width, 0.95 * rows * width / columns + 0.6)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for block, ax in enumerate(grid.flat):
+        if block >= blocks:
+            ax.remove()
+            continue
+        _draw_masked(ax, jet, one, block, shown, hidden)
+        if blocks > 1:
+            ax.set_title(f"target block {block + 1}")
+            ax.label_outer()
+    figure.suptitle(title_of(jet), fontsize=9.5)
+    symbol_legend(figure, particle_types(jet).numpy(), _roles(blocks))
+    return figure
+
+
+def _roles(blocks: int) -> tuple[Line2D, ...]:
+    """Legend handles of what `mask_figure` colours."""
+    roles = [("context", CONTEXT), ("target", TARGET), ("unused", UNUSED)]
+    if blocks > 1:
+        roles.insert(2, ("other target", tuple(PALE + (1 - PALE) * c for c in to_rgb(TARGET))))
+    squares = [Line2D([], [], linestyle="", marker="s", color=color, label=name) for name, color in roles]
+    path = Line2D([], [], color="#555555", linewidth=0.7, label="greedy sequence")
+    ring = {"marker": "o", "markerfacecolor": "none", "markeredgecolor": "black", "markersize": 8}
+    return (*squares, path, Line2D([], [], linestyle="", label="its start", **ring))
+
+
+def _draw_masked(
+    ax: Axes, jet: Jets, masks: Masks, block: int, shown: torch.Tensor, hidden: torch.Tensor
+) -> None:
+    context, target, unused = (np.array(to_rgba(c)) for c in (CONTEXT, TARGET, UNUSED))
+    colors = np.tile(unused, (len(hidden), 1))
+    colors[masks.context.numpy()] = context
+    colors[masks.targets.any(0).numpy()] = PALE + (1 - PALE) * target
+    colors[masks.targets[block].numpy()] = target
+    colors[hidden.numpy()] = to_rgba(HIDDEN)
+    frame(ax, jet)
+    path = jet.particles[shown, 4:6].numpy()
+    ax.plot(path[:, 0], path[:, 1], color="#555555", linewidth=0.6, zorder=2)
+    ax.plot(*path[0], marker="o", markersize=9, markerfacecolor="none", markeredgecolor="black", zorder=4)
+    draw_particles(ax, jet, colors, 1.0 if len(masks.targets) <= 4 else 0.5)
