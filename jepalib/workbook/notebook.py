@@ -127,6 +127,11 @@ class Stage:
         self.paths.append(full)
         return full
 
+    def keyed(self, name: str, *settings: object) -> Path:
+        """A folder of this run that belongs to the given settings alone: others get another."""
+        key = hashlib.sha256(repr(settings).encode()).hexdigest()[:8]
+        return self.run_dir / f"{name}-{key}"
+
     def earlier(self, name: str) -> dict[str, Any]:
         """The values that another notebook of this run handed to `finish`.
 

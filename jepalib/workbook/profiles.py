@@ -29,6 +29,8 @@ class Profile:
     labels: tuple[int, ...] = (500, 2_000, 10_000, 100_000, 1_000_000)
     seeds: int = 5
     adapt_steps: int = 20_000
+    rates: tuple[float, ...] = (1e-3, 3e-4)  # the tuning grid, the same for every mode
+    encoder_scales: tuple[float, ...] = (0.1, 0.3, 1.0)
     test_jets: int = 1_000_000  # jets that the adapted models are judged on
     seed: int = 0
 
@@ -45,7 +47,9 @@ LAPTOP = replace(
     batch_size=256,
     labels=(500, 2_000),
     seeds=3,
-    adapt_steps=600,
+    adapt_steps=400,
+    rates=(1e-3,),
+    encoder_scales=(0.3, 1.0),
     test_jets=7_000,
 )
 SMOKE = replace(
@@ -59,6 +63,7 @@ SMOKE = replace(
     labels=(100, 200),
     seeds=2,
     adapt_steps=LAPTOP.adapt_steps // 20,
+    encoder_scales=(1.0,),
     test_jets=350,
 )
 PROFILES = {"smoke": SMOKE, "laptop": LAPTOP, "paper": PAPER}

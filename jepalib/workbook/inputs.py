@@ -1,0 +1,73 @@
+"""Where a notebook's jets come from: simulated, the user's own files, or an earlier notebook."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from jepalib.data.convert import convert
+from jepalib.data.simulation import simulate
+from jepalib.data.store import JetStore, stratified_subset
+from jepalib.errors import JepalibError
+from jepalib.jets import Jets
+from jepalib.workbook.notebook import Stage, project_root
+
+
+def simulated_store(stage: Stage, jets_per_class: Mapping[str, int], seed: int) -> JetStore:
+    """A store of simulated jets, made once and kept in the run folder.
+
+    Args:
+        stage: the notebook that asks.
+        jets_per_class: number of jets of each class by split.
+        seed: of the simulation.
+
+    Raises:
+        JepalibError: no jets are asked for, as in the profile `paper`.
+    """
+    if not all(jets_per_class.values()):
+        raise JepalibError(
+            f"nothing to simulate ({dict(jets_per_class)}): give data_dir=FOLDER with JetClass files or a store"
+        )
+    sizes = "-".join(str(n) for n in jets_per_class.values())
+    folder = stage.run_dir / "data" / f"simulated-{sizes}-seed{seed}"
+    for split, jets in jets_per_class.items():
+        simulate(folder / "files", split, jets, seed=seed)
+    return _noted(stage, convert([folder / "files"], folder / "store"))
+
+
+def own_store(stage: Stage, data_dir: str) -> JetStore:
+    """The store at `data_dir`, or one made from the JetClass files there.
+
+    Raises:
+        JepalibError: there is no such folder, or no JetClass files are in it.
+    """
+    source = (project_root() / Path(data_dir).expanduser()).resolve()
+    if not source.exists():
+        raise JepalibError(f"data_dir={data_dir}: there is no {source}")
+    if (source / "manifest.json").is_file():
+        return _noted(stage, JetStore.open(source))
+    made = stage.run_dir / "data" / f"{source.name}-store"
+    return _noted(stage, convert([source], made, workers=os.cpu_count() or 1))
+
+
+def earlier_store(stage: Stage, data_dir: str) -> JetStore:
+    """The store at `data_dir`, or where that is empty the one that `01_explore` made."""
+    return own_store(stage, data_dir or stage.earlier("01_explore")["store"])
+
+
+def some_jets(store: JetStore, split: str, number: int, seed: int = 0) -> Jets:
+    """A number of jets with all classes alike, at most what the split has, mixed."""
+    rows = store.rows(split)
+    if number < len(rows):
+        rows = stratified_subset(store.labels, rows, number, seed)
+    jets = store.read(rows)
+    order = torch.randperm(len(jets), generator=torch.Generator().manual_seed(seed))
+    return jets.take(order[jets.counts[order] >= 2])
+
+
+def _noted(stage: Stage, store: JetStore) -> JetStore:
+    stage.depends(store.path)
+    return store

@@ -1,0 +1,133 @@
+# %% [markdown]
+# # How many labels does it save?
+#
+# Does pre-training help where labels are few? A tagger is trained on a few hundred or a few thousand labelled
+# jets, once from the pre-trained encoder and once from random weights, and both are judged on the same test
+# jets. The difference means something only against its spread: each point is repeated with other labelled
+# jets, other initial weights and another order of batches.
+
+# %% tags=["parameters"]
+run_dir: str = "runs/laptop"  # folder of this run, seen from the project's root
+data_dir: str = ""  # a store or JetClass files of your own; empty: those of 01_explore
+pretrained: str = ""  # folder of a pre-training; empty: that of 03_pretrain
+labels: list[int] = [500, 2000]  # numbers of labelled jets
+seeds: int = 3  # repetitions of each point
+adapt_steps: int = 400  # training steps with 500 labels; grows with the square root of the labels
+rates: list[float] = [0.001]  # learning rates that are tried
+encoder_scales: list[float] = [0.3, 1.0]  # rate of the encoder relative to that of the head, tried with each
+test_jets: int = 7000  # jets that the numbers are made from
+
+# %%
+
+
+from jepalib.evaluation.published import published
+from jepalib.training.adapt import adapt
+from jepalib.training.runs import Run
+from jepalib.viz import results
+from jepalib.workbook import inputs, notebook
+
+stage = notebook.start("04_few_shot", run_dir)
+store = inputs.earlier_store(stage, data_dir)
+run = Run.open(stage.depends(pretrained or stage.earlier("03_pretrain")["run"]))
+settings = {
+    "steps": adapt_steps,
+    "rates": tuple(rates),
+    "encoder_scales": tuple(encoder_scales),
+    "test_jets": test_jets,
+    "size": run.config.size,
+}
+
+# %% [markdown]
+# ## Four ways to use labels
+#
+# - **linear probe**: the encoder stays as it is; a logistic regression reads its embeddings. What is there, simply arranged.
+# - **frozen**: the encoder stays; a small network reads [CLS].
+# - **fine-tuned**: the encoder is trained along.
+# - **from scratch**: the same network without pre-training, the one to beat.
+#
+# All get the same tuning: the same grid of learning rates, chosen on validation jets with the first seed; the
+# best moment of each training is chosen on validation jets too, and test jets are looked at once, at the end.
+
+# %%
+modes = ["linear-probe", "frozen", "fine-tuned", "from-scratch"]
+out = stage.depends(stage.keyed("few_shot", run.identity(), store.data_hash, settings))
+table = adapt(run.path, store.path, out, labels, modes, seeds, overrides=settings)
+table = table[table.labels.isin(labels) & (table.seed < seeds)]
+
+# %% [markdown]
+# ## The curve
+
+# %%
+fig = results.few_shot(table)
+stage.show(
+    fig, "few_shot", f"Accuracy on test jets against labels; band: standard deviation over {seeds} seeds."
+)
+
+# %%
+summary = (
+    table.groupby(["mode", "labels"])
+    .agg(
+        accuracy=("accuracy", "mean"),
+        spread=("accuracy", "std"),
+        auc=("auc_ovo", "mean"),
+        seeds=("seed", "nunique"),
+        seconds=("seconds", "sum"),
+    )
+    .reset_index()
+)
+stage.table(
+    summary,
+    "summary",
+    f"Mean and standard deviation over seeds, ten classes, {int(table.test_jets.iloc[0])} test jets.",
+)
+
+
+# %% [markdown]
+# ## What it says
+#
+# The difference between the two arms, with the spread of both over seeds. The sentence is made from the
+# numbers: a difference below twice its standard error is none.
+
+# %%
+def verdict(count):
+    """Fine-tuned against from scratch at one number of labels, in words."""
+    rows = summary[summary.labels == count].set_index("mode")
+    tuned, scratch = rows.loc["fine-tuned"], rows.loc["from-scratch"]
+    gain = tuned.accuracy - scratch.accuracy
+    error = ((tuned.spread**2 + scratch.spread**2) / tuned.seeds) ** 0.5
+    word = "no difference beyond the spread" if abs(gain) < 2 * error else "a gain" if gain > 0 else "a loss"
+    stage.finding(
+        f"{count} labels: fine-tuned {tuned.accuracy:.3f} ± {tuned.spread:.3f}, "
+        f"from scratch {scratch.accuracy:.3f} ± {scratch.spread:.3f}: {gain:+.3f} ± {error:.3f}, {word}."
+    )
+    return gain
+
+
+gains = {count: verdict(count) for count in labels}
+
+# %% [markdown]
+# ## The same question, published
+#
+# Figures of the papers for the real JetClass data, with 100 million jets of pre-training and networks tens of
+# times larger. They are *not* comparable point by point with ours: other jets, other scale. They show the shape
+# that one hopes for: a gap at few labels that closes at many.
+
+# %%
+theirs = published("JetClass", "accuracy")
+fig = results.few_shot(table, published=theirs)
+stage.show(
+    fig, "published", "Our points beside published ones (open markers): another data set size, another scale."
+)
+stage.table(
+    theirs.drop(columns=["dataset", "metric"]),
+    "published",
+    "Published accuracies on JetClass, with their sources.",
+)
+
+# %%
+stage.finish(
+    few_shot=str(out / "few_shot.csv"),
+    accuracy={f"{r.mode}, {r.labels}": r.accuracy for r in summary.itertuples()},
+    gains={str(count): gain for count, gain in gains.items()},
+    best=summary.loc[summary.accuracy.idxmax(), "mode"],
+)
