@@ -167,7 +167,7 @@ class Run:
         kept = [line for line in lines if json.loads(line)["step"] <= step]
         write_atomically(file, "".join(line + "\n" for line in kept))
 
-    def append_metrics(self, line: Mapping[str, float]) -> None:
+    def append_metrics(self, line: Mapping[str, object]) -> None:
         """One more line; numbers that are not finite become null."""
         clean = {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in line.items()}
         with open(self.path / "metrics.jsonl", "a") as handle:

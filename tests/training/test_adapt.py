@@ -1,0 +1,192 @@
+"""Few-shot adaptation: the table, its caching, what is frozen, and the files of a user."""
+
+import json
+
+import awkward as ak
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+import uproot
+
+from jepalib.data.store import JetStore, load_rows
+from jepalib.errors import JepalibError
+from jepalib.training.adapt import adapt
+from jepalib.training.classifiers import load_classifier
+from jepalib.training.embed import embed, predict
+from jepalib.training.few_shot import AdaptConfig
+
+SETTINGS = {
+    "steps": 8,
+    "checks": 2,
+    "rates": (1e-3,),
+    "encoder_scales": (1.0,),
+    "val_jets": 60,
+    "test_jets": 100,
+}
+MODES = ("linear-probe", "frozen", "fine-tuned", "from-scratch")
+
+
+@pytest.fixture(scope="module")
+def adapted(trained, store_path, tmp_path_factory):
+    """Folder and table of one small call with every mode."""
+    out = tmp_path_factory.mktemp("adapted") / "out"
+    table = adapt(trained.path, store_path, out, [50, 100], MODES, seeds=2, overrides=SETTINGS, quiet=True)
+    return out, table
+
+
+def test_table_is_tidy_and_complete(adapted):
+    out, table = adapted
+    assert len(table) == len(MODES) * 2 * 2
+    written = pd.read_csv(out / "few_shot.csv")
+    assert written["accuracy"].tolist() == pytest.approx(table["accuracy"].tolist())
+    wanted = {
+        "mode",
+        "head",
+        "labels",
+        "seed",
+        "accuracy",
+        "auc_ovo",
+        "log_loss",
+        "rej_Hbb",
+        "steps",
+        "seconds",
+    }
+    assert wanted <= set(table.columns)
+    assert sum(c.startswith("rej_") and not c.endswith("_err") for c in table.columns) == 9
+    assert table["accuracy"].between(0, 1).all()
+    assert (table["test_jets"] == 100).all()
+
+
+def test_label_subsets_are_saved_stratified_and_disjoint_from_the_test(adapted, store_path):
+    out, _ = adapted
+    store = JetStore.open(store_path)
+    rows = load_rows(out / "subsets" / "labels_100_seed1.npy")
+    assert np.bincount(store.labels[rows]).tolist() == [10] * 10
+    assert not set(rows) & set(store.rows("test"))
+    assert not set(rows) & set(store.rows("val"))
+
+
+def test_frozen_keeps_the_encoder_and_fine_tuning_moves_it(adapted, trained):
+    out, _ = adapted
+    pretrained = trained.encoder().state_dict()
+    frozen, _ = load_classifier(out / "models" / "frozen_mlp_100_seed0")
+    tuned, _ = load_classifier(out / "models" / "fine-tuned_mlp_100_seed0")
+    assert all(torch.equal(v, pretrained[k]) for k, v in frozen.encoder.state_dict().items())
+    assert not all(torch.equal(v, pretrained[k]) for k, v in tuned.encoder.state_dict().items())
+
+
+def test_a_second_call_makes_nothing_again(adapted, trained, store_path):
+    out, table = adapted
+    times = {f: f.stat().st_mtime_ns for f in (out / "points").iterdir()}
+    again = adapt(trained.path, store_path, out, [50, 100], MODES, seeds=2, overrides=SETTINGS, quiet=True)
+    assert {f: f.stat().st_mtime_ns for f in (out / "points").iterdir()} == times
+    pd.testing.assert_frame_equal(again, table)
+
+
+def test_a_lost_point_is_made_again_the_same(adapted, trained, store_path):
+    out, table = adapted
+    (out / "points" / "fine-tuned_mlp_50_seed1.json").unlink()
+    again = adapt(trained.path, store_path, out, [50, 100], MODES, seeds=2, overrides=SETTINGS, quiet=True)
+    pd.testing.assert_frame_equal(again.drop(columns="seconds"), table.drop(columns="seconds"))
+
+
+def test_other_settings_in_the_same_folder_are_refused(adapted, trained, store_path):
+    out, _ = adapted
+    with pytest.raises(JepalibError, match="another run, data set or settings"):
+        adapt(trained.path, store_path, out, [50], ["frozen"], overrides={**SETTINGS, "steps": 9}, quiet=True)
+
+
+def test_both_arms_get_the_same_tuning_grid(trained, store_path, tmp_path):
+    settings = {**SETTINGS, "steps": 2, "checks": 1, "rates": (1e-3, 3e-3), "encoder_scales": (0.3, 1.0)}
+    adapt(
+        trained.path, store_path, tmp_path, [50], ["fine-tuned", "from-scratch"], seeds=1, overrides=settings,
+        quiet=True,
+    )  # fmt: skip
+    grids = []
+    for mode in ("fine-tuned", "from-scratch"):
+        trials = json.loads((tmp_path / "tuning" / f"{mode}_mlp_50.json").read_text())["trials"]
+        grids.append([(t["rate"], t["encoder_scale"], t["steps"]) for t in trials])
+    assert grids[0] == grids[1]
+    assert len(grids[0]) == 4
+
+
+@pytest.mark.parametrize("head", ["linear", "class-attention"])
+def test_other_heads_train(trained, store_path, tmp_path, head):
+    table = adapt(
+        trained.path, store_path, tmp_path, [50], ["frozen", "fine-tuned"], seeds=1, heads=[head],
+        overrides=SETTINGS, quiet=True,
+    )  # fmt: skip
+    assert table["head"].tolist() == [head, head]
+
+
+def test_from_scratch_needs_no_run_and_other_modes_do(store_path, tmp_path):
+    table = adapt(None, store_path, tmp_path, [50], ["from-scratch"], seeds=1, overrides=SETTINGS, quiet=True)
+    assert table["mode"].tolist() == ["from-scratch"]
+    with pytest.raises(JepalibError, match="mode 'frozen' needs a pre-training run"):
+        adapt(None, store_path, tmp_path, [50], ["frozen"])
+    with pytest.raises(JepalibError, match="mode 'finetuned' is not one of"):
+        adapt(None, store_path, tmp_path, [50], ["finetuned"])
+    with pytest.raises(JepalibError, match="head 'cnn' is not one of"):
+        adapt(None, store_path, tmp_path, [50], ["from-scratch"], heads=["cnn"])
+
+
+def test_steps_grow_with_the_square_root_of_the_labels():
+    assert AdaptConfig(steps=400).steps_for(500) == 400
+    assert AdaptConfig(steps=400).steps_for(2000) == 800
+
+
+@pytest.fixture
+def own_file(tmp_path, request):
+    """Five jets without labels, one of them empty, one with a NaN."""
+    source = request.config.rootpath / "data" / "sample" / "HToBB_000.root"
+    with uproot.open(source) as file:
+        arrays = file["tree"].arrays(filter_name=["part_*", "jet_*"], entry_stop=5)
+    columns = {}
+    for name in arrays.fields:
+        values = ak.to_list(arrays[name])
+        if name.startswith("part_"):
+            values[1] = []
+        if name == "part_px":
+            values[3][0] = float("nan")
+        columns[name] = ak.values_astype(ak.Array(values), np.float32)
+    path = tmp_path / "own.root"
+    with uproot.recreate(path) as out:
+        out.mktree("tree", {k: ("var * float32" if k.startswith("part_") else "float32") for k in columns})
+        out["tree"].extend(columns)
+    return path
+
+
+def test_embed_keeps_row_order_and_count(trained, own_file, request, tmp_path):
+    sample = request.config.rootpath / "data" / "sample" / "TTBar_000.root"
+    assert embed(trained.path, [own_file, sample], tmp_path / "x.parquet", quiet=True) == 105
+    table = pd.read_parquet(tmp_path / "x.parquet")
+    assert table["row"].tolist() == [*range(5), *range(100)]
+    assert table["file"].tolist() == [str(own_file)] * 5 + [str(sample)] * 100
+    values = table.drop(columns=["file", "row"])
+    assert values.shape[1] == 3 * 64
+    assert values.isna().all(axis=1).tolist() == [False, True, False, True, False] + [False] * 100
+    from jepalib.data.readers import read_jetclass
+
+    jets = read_jetclass(sample).jets
+    with torch.no_grad():
+        one = trained.encoder()(jets.take([17])).cls[0].numpy()
+    assert np.allclose(table.filter(like="cls_").iloc[5 + 17], one, atol=1e-5)
+
+
+def test_predict_gives_probabilities_in_class_order(adapted, own_file, tmp_path, capsys):
+    out, _ = adapted
+    predict(out / "models" / "fine-tuned_mlp_50_seed0", [own_file], tmp_path / "p.parquet", quiet=True)
+    assert "2 of 5 jets cannot be read; their rows are NaN" in capsys.readouterr().err
+    table = pq.read_table(tmp_path / "p.parquet").to_pandas()
+    assert table.columns[2] == "prob_QCD"
+    assert table.filter(like="prob_").sum(axis=1)[[0, 2, 4]].tolist() == pytest.approx([1, 1, 1], abs=1e-5)
+
+
+def test_predict_names_the_models_that_are_there(adapted, own_file, tmp_path):
+    out, _ = adapted
+    with pytest.raises(JepalibError, match="fine-tuned_mlp_50_seed0"):
+        predict(out, [own_file], tmp_path / "p.parquet")
+    with pytest.raises(JepalibError, match="does not exist"):
+        predict(out / "models" / "fine-tuned_mlp_50_seed0", [own_file], tmp_path / "nowhere" / "p.parquet")
