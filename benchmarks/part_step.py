@@ -1,6 +1,6 @@
 """One training step of the Particle Transformer: weaver-core against jepalib, on the same weights.
 
-    python benchmarks/part_step.py [--batch 256] [--rounds 7] [--threads 2] [--size mini]
+    python benchmarks/part_step.py [--batch 256] [--rounds 7] [--threads 2] [--size mini] [--cpu-time]
 
 A step is forward, cross-entropy, backward and AdamW. weaver-core runs as it comes
 (float32, padded to the longest jet of the batch, trim=False, dropout 0), and also fed
@@ -62,7 +62,7 @@ def weaver_model(size: Size) -> nn.Module:
     from weaver.nn.model.ParticleTransformer import ParticleTransformer as Weaver
 
     no_dropout = {"dropout": 0.0, "attn_dropout": 0.0, "activation_dropout": 0.0}
-    width, embed, heads, blocks, cls_blocks, pair, *_ = astuple(size)
+    _, embed, heads, blocks, cls_blocks, pair, *_ = astuple(size)
     return Weaver(
         17, len(CLASSES), use_pre_activation_pair=size.pre_activation_pair, embed_dims=embed,
         pair_embed_dims=pair, num_heads=heads, num_layers=blocks, num_cls_layers=cls_blocks,
@@ -126,15 +126,15 @@ def make_steps(size: Size, jets: Jets) -> dict[str, Step]:
     return steps
 
 
-def measure(steps: dict[str, Step], rounds: int) -> dict[str, np.ndarray]:
+def measure(steps: dict[str, Step], rounds: int, clock: Callable[[], float]) -> dict[str, np.ndarray]:
     """Seconds of every step, one measurement a round after one round to warm up."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(rounds + 1):
         for name, step in steps.items():
-            start = time.perf_counter()
+            start = clock()
             step()
             if number:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock() - start)
     return {name: np.array(values) for name, values in seconds.items()}
 
 
@@ -149,13 +149,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="measured steps of each")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--size", choices=list(SIZES), default="mini")
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="for a busy machine: seconds of CPU, not of wall"
+    )
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     jets = synthetic_jets(args.batch, args.seed)
     longest, mean = int(jets.counts.max()), float(jets.counts.float().mean())
-    print(f"{args.size}, {args.batch} jets of {mean:.1f} particles (longest {longest}), {args.threads} threads")
-    seconds = measure(make_steps(SIZES[args.size], jets), args.rounds)
+    print(
+        f"{args.size}, {args.batch} jets of {mean:.1f} particles (longest {longest}), {args.threads} threads"
+    )
+    clock = time.process_time if args.cpu_time else time.perf_counter
+    seconds = measure(make_steps(SIZES[args.size], jets), args.rounds, clock)
     padded, chunked, *_ = seconds.values()
     print(f"{'':28}{'ms a step':>24}{'times padded':>20}{'times chunked':>20}")
     for name, values in seconds.items():

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from jepalib.errors import JepalibError
+from jepalib.models.attention import attention
 from jepalib.models.layout import Layout
+from jepalib.models.linear import Linear
 
 FFN_RATIO = 4
 
@@ -25,7 +27,7 @@ class Embed(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for a, b in zip((inputs, *dims[:-1]), dims, strict=True):
-            layers += [nn.LayerNorm(a), nn.Linear(a, b), nn.GELU()]
+            layers += [nn.LayerNorm(a), Linear(a, b), nn.GELU()]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Float[Tensor, "particles inputs"]) -> Float[Tensor, "particles width"]:
@@ -40,8 +42,8 @@ class Attention(nn.Module):
         if width % heads:
             raise JepalibError(f"width {width} is not divisible by {heads} heads")
         self.heads = heads
-        self.in_proj = nn.Linear(width, 3 * width)
-        self.out_proj = nn.Linear(width, width)
+        self.in_proj = Linear(width, 3 * width)
+        self.out_proj = Linear(width, width)
 
 
 class Block(nn.Module):
@@ -59,9 +61,9 @@ class Block(nn.Module):
         self.attn = Attention(width, heads)
         self.post_attn_norm = nn.LayerNorm(width)
         self.pre_fc_norm = nn.LayerNorm(width)
-        self.fc1 = nn.Linear(width, FFN_RATIO * width)
+        self.fc1 = Linear(width, FFN_RATIO * width)
         self.post_fc_norm = nn.LayerNorm(FFN_RATIO * width)
-        self.fc2 = nn.Linear(FFN_RATIO * width, width)
+        self.fc2 = Linear(FFN_RATIO * width, width)
         self.c_attn = nn.Parameter(torch.ones(heads))
         self.w_resid = nn.Parameter(torch.ones(width))
 
@@ -87,14 +89,11 @@ class ParticleAttentionBlock(Block):
         self,
         x: Float[Tensor, "tokens width"],
         layout: Layout,
-        bias: Float[Tensor, "jets heads length length"] | None,
+        bias: Tensor | None,
     ) -> Float[Tensor, "tokens width"]:
-        qkv = layout.pad(self.attn.in_proj(self.pre_attn_norm(x)))
-        q, k, v = qkv.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mask = layout.padding() if bias is None else layout.padding() + bias
+        qkv = self.attn.in_proj(self.pre_attn_norm(x))
         rate = self.dropout if self.training else 0.0
-        attended = F.scaled_dot_product_attention(q, k, v, mask.to(q.dtype), rate)
-        return self.after_attention(layout.unpad(attended.transpose(1, 2).flatten(2)), x)
+        return self.after_attention(attention(qkv, bias, layout, self.heads, rate), x)
 
 
 class ClassAttentionBlock(Block):
@@ -136,7 +135,7 @@ class Trunk(nn.Module):
         self,
         x: Float[Tensor, "tokens width"],
         layout: Layout,
-        bias: Float[Tensor, "jets heads length length"] | None,
+        bias: Tensor | None,
     ) -> tuple[Float[Tensor, "tokens width"], Float[Tensor, "jets width"]]:
         for block in self.blocks:
             x = block(x, layout, bias)

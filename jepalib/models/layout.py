@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+VECTOR = 16  # tokens; rows of a packed bias are whole vectors long
+
 # On a GPU small kernels cost more than padding: micro-batches are at least this large.
 GPU_MICRO_BATCH = 512
 
@@ -48,11 +50,34 @@ class Layout:
         """The inverse of `pad`."""
         return padded.flatten(0, 1).index_select(0, self.slots)
 
+    def bias_offsets(self, heads: int) -> Int[Tensor, " edges"]:
+        """Where the bias of each jet begins in a flat array (see `attention`)."""
+        return offsets_of(heads * self.counts * row_length(self.counts))
+
+    def pair_offsets(self, lead: int) -> Int[Tensor, " edges"]:
+        """Where the pairs i >= j >= `lead` of each jet begin in their packed order."""
+        particles = (self.counts - lead).clamp_min(0)
+        return offsets_of(particles * (particles + 1) // 2)
+
+    def pairs(
+        self, lead: int = 0
+    ) -> tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"], Int[Tensor, " pairs"]]:
+        """(jet, i, j) of all pairs i >= j >= `lead` of tokens, ordered by them."""
+        places = torch.arange(self.length, device=self.offsets.device)
+        real = places < self.counts[:, None]
+        lower = (places[:, None] >= places) & (places >= lead)
+        return torch.nonzero(real[:, :, None] & lower, as_tuple=True)
+
     def padding(self) -> Float[Tensor, "jets 1 1 length"]:
         """0 on real tokens, -1e9 on padding, to be added to attention scores."""
         places = torch.arange(self.length, device=self.offsets.device)
         padding = torch.zeros(self.jets, self.length, device=self.offsets.device)
         return padding.masked_fill_(places >= self.counts[:, None], -1e9)[:, None, None, :]
+
+
+def row_length(tokens: Int[Tensor, " jets"]) -> Int[Tensor, " jets"]:
+    """Length of a row of the packed bias of jets of so many tokens."""
+    return (tokens + VECTOR - 1) // VECTOR * VECTOR
 
 
 def make_layout(offsets: Int[Tensor, " edges"]) -> Layout:

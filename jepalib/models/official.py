@@ -135,8 +135,8 @@ def _describe(mapped: Mapping[str, Tensor], pre_activation_pair: bool) -> tuple[
         inputs = INPUTS_OF_DIM[len(mapped["encoder.input_bn.weight"])]
     except KeyError as error:
         raise JepalibError(f"not the weights of a published ParT: {error} is missing") from error
-    embed = _outputs(mapped, r"encoder\.embed\.layers\.\d+\.weight", dims=2)
-    pair = _outputs(mapped, r"encoder\.pair_embed\.linears\.\d+\.weight", dims=2)
+    embed = _outputs(mapped, r"encoder\.embed\.layers")
+    pair = _outputs(mapped, r"encoder\.pair_embed\.linears")
     size = Size(
         width, embed, heads,
         _numbered(mapped, "blocks"), _numbered(mapped, "cls_blocks"), pair[:-1],
@@ -145,9 +145,11 @@ def _describe(mapped: Mapping[str, Tensor], pre_activation_pair: bool) -> tuple[
     return size, inputs, classes
 
 
-def _outputs(mapped: Mapping[str, Tensor], pattern: str, dims: int) -> tuple[int, ...]:
-    names = [name for name, value in mapped.items() if re.fullmatch(pattern, name) and value.ndim == dims]
-    return tuple(len(mapped[name]) for name in names)
+def _outputs(mapped: Mapping[str, Tensor], layers: str) -> tuple[int, ...]:
+    """Outputs of the linear layers of a sequence, in the order of their numbers."""
+    matches = [re.fullmatch(rf"{layers}\.(\d+)\.weight", name) for name in mapped]
+    found = {int(m[1]): mapped[m[0]] for m in matches if m}
+    return tuple(len(found[number]) for number in sorted(found) if found[number].ndim == 2)
 
 
 def _numbered(mapped: Mapping[str, Tensor], kind: str) -> int:

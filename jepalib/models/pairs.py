@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from jepalib.kinematics import pair_features
+from jepalib.kinematics import EPS, rapidity, wrap_phi
+from jepalib.models.attention import bias_of_pairs
 from jepalib.models.layout import Layout
+from jepalib.models.linear import affine, compute_dtype, product
 
 STATISTICS_PAIRS = 8192  # pairs of a batch that its normalisation statistics are taken from
+BLOCK = 2048  # pairs that go through the network together
 
 Weights = list[tuple[Tensor, Tensor]]
 
@@ -36,7 +43,7 @@ class PairEmbed(nn.Module):
         self.heads = heads
         self.pre_activation = pre_activation
         self.norms = nn.ModuleList(nn.BatchNorm1d(dim) for dim in dims)
-        self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in zip(dims[:-1], dims[1:], strict=True))
+        self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(dims))
 
     @torch.autocast("cpu", enabled=False)
     @torch.autocast("cuda", enabled=False)
@@ -50,7 +57,7 @@ class PairEmbed(nn.Module):
         if self.training:
             first, second = sample_pairs(offsets, STATISTICS_PAIRS)
             if len(first) > 1:
-                sample = pair_features(p4[first], p4[second])
+                sample = features_of_pairs(p4, first, second)
         scale, shift = _affine(self.norms[0], sample)
         weights = [(scale, shift)]
         sample = None if sample is None else sample * scale + shift
@@ -63,25 +70,91 @@ class PairEmbed(nn.Module):
 
     def forward(
         self, p4: Float[Tensor, "tokens 4"], layout: Layout, weights: Weights, lead: int = 0
-    ) -> Float[Tensor, "jets heads length length"]:
-        """The attention bias of one micro-batch.
+    ) -> Tensor:
+        """The attention bias of one micro-batch, as `attention` takes it.
 
-        It is 0 on padding and for the first `lead` tokens of each jet, which are no
+        It is 0 for the first `lead` tokens of each jet, which are no
         particles (a class token) and whose rows of `p4` are ignored.
         """
-        jet, i, j = tril_pairs(layout, lead)
+        jet, i, j = layout.pairs(lead)
         start = layout.offsets[jet]
-        features = pair_features(p4[start + i], p4[start + j])
-        (scale, shift), *layers = weights
-        x = features * scale + shift
-        for number, (weight, bias) in enumerate(layers, start=1):
-            x = F.linear(x, weight, bias)
-            if number < len(layers) or not self.pre_activation:
-                x = F.gelu(x)
-        x = x.float()
-        dense = x.new_zeros(layout.jets, layout.length, layout.length, self.heads)
-        dense = dense.index_put((jet, i, j), x).index_put((jet, j, i), x)
-        return dense.permute(0, 3, 1, 2)
+        with torch.autocast(p4.device.type, enabled=False):
+            features = features_of_pairs(p4, start + i, start + j)
+        dtype = compute_dtype(features)
+        values = _PairNetwork.apply(features, dtype, self.pre_activation, *sum(weights, ()))
+        return bias_of_pairs(values, layout, lead)
+
+
+class _PairNetwork(torch.autograd.Function):
+    """The network of folded layers, in blocks of pairs that fit a cache.
+
+    Its hidden values are some 1.5 kB a pair, so they are made again in the backward pass.
+    Forward: scale and shift, then (linear, GELU) for each layer, the last without GELU if
+    `pre_activation`. No gradient goes to the features: they are data.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, features: Tensor, dtype: torch.dtype, pre_activation: bool, *weights: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(features, *weights)
+        ctx.dtype, ctx.pre_activation = dtype, pre_activation
+        layers = _layers(weights, dtype)
+        with torch.autocast(features.device.type, enabled=False):
+            blocks = [_hidden(b, weights, layers, pre_activation)[-1] for b in features.split(BLOCK)]
+            return torch.cat([b.to(features.dtype) for b in blocks])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        features, *weights = ctx.saved_tensors
+        layers = _layers(weights, ctx.dtype)
+        sums = [torch.zeros_like(w) for w in weights]
+        for block, piece in zip(features.split(BLOCK), grad.split(BLOCK), strict=True):
+            values = _hidden(block, weights, layers, ctx.pre_activation)
+            piece = piece.to(ctx.dtype).contiguous()
+            for number in range(len(layers) - 1, -1, -1):
+                x, z = values[2 * number], values[2 * number + 1]
+                if number < len(layers) - 1 or not ctx.pre_activation:
+                    piece = torch.ops.aten.gelu_backward(piece, z)
+                sums[2 + 2 * number] += product(piece.t(), x.t())
+                sums[3 + 2 * number] += piece.sum(0)
+                piece = product(piece, layers[number][0].t())
+            sums[0] += (piece.to(block.dtype) * block).sum(0)
+            sums[1] += piece.sum(0)
+        return None, None, None, *sums
+
+
+def _layers(weights: Sequence[Tensor], dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
+    low = [w.to(dtype) for w in weights[2:]]
+    return list(zip(low[::2], low[1::2], strict=True))
+
+
+def _hidden(
+    features: Tensor, weights: Sequence[Tensor], layers: list[tuple[Tensor, Tensor]], pre_activation: bool
+) -> list[Tensor]:
+    """Input and output of each linear layer in turn, then the result."""
+    x = torch.addcmul(weights[1], features, weights[0]).to(layers[0][0].dtype)
+    values = []
+    for number, (weight, bias) in enumerate(layers, start=1):
+        z = affine(x, weight, bias)
+        values += [x, z]
+        x = F.gelu(z) if number < len(layers) or not pre_activation else z
+    return [*values, x]
+
+
+def features_of_pairs(
+    p4: Float[Tensor, "particles 4"], first: Int[Tensor, " pairs"], second: Int[Tensor, " pairs"]
+) -> Float[Tensor, "pairs 4"]:
+    """`kinematics.pair_features` of rows of `p4`, with what belongs to one particle made once."""
+    px, py, pz, energy = p4.unbind(1)
+    single = torch.stack([torch.hypot(px, py), rapidity(p4), torch.atan2(py, px), px, py, pz, energy])
+    a, b = single[:, first], single[:, second]
+    delta = torch.hypot(a[1] - b[1], wrap_phi(a[2] - b[2]))
+    softer = torch.minimum(a[0], b[0])
+    x, y, z, e = (a[3:] + b[3:]).unbind(0)
+    mass2 = e.square() - (x.square() + y.square() + z.square())
+    ratio = softer / (a[0] + b[0]).clamp_min(EPS)
+    return torch.stack([softer * delta, ratio, delta, mass2]).clamp_min(EPS).log().t()
 
 
 def _affine(norm: nn.BatchNorm1d, sample: Float[Tensor, "pairs dims"] | None) -> tuple[Tensor, Tensor]:
@@ -97,14 +170,6 @@ def _affine(norm: nn.BatchNorm1d, sample: Float[Tensor, "pairs dims"] | None) ->
             norm.num_batches_tracked.add_(1)
     scale = norm.weight * torch.rsqrt(variance + norm.eps)
     return scale, norm.bias - mean * scale
-
-
-def tril_pairs(layout: Layout, lead: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """(jet, i, j) of all pairs i >= j >= lead of real tokens of a micro-batch."""
-    places = torch.arange(layout.length, device=layout.offsets.device)
-    real = places < layout.counts[:, None]
-    lower = (places[:, None] >= places) & (places >= lead)
-    return torch.nonzero(real[:, :, None] & lower, as_tuple=True)
 
 
 def sample_pairs(

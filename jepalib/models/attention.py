@@ -1,0 +1,153 @@
+"""Attention among the tokens of each packed jet, with a bias of its pairs of particles.
+
+On a CPU numba kernels go through the packed jets one by one (`kernels`), forward and
+backward; the backward pass also gives the gradient of the bias, for which torch's fused
+attention has none. On a GPU, and with dropout of attention weights, tokens are padded and
+torch's own `scaled_dot_product_attention` is used. A bias is a flat array on the CPU,
+(heads, n, row_length(n)) for each jet of n tokens, and (jets, heads, length, length) on a GPU.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from jepalib.models import kernels
+from jepalib.models.layout import Layout
+
+
+def attention(
+    qkv: Float[Tensor, "tokens triple"],
+    bias: Tensor | None,
+    layout: Layout,
+    heads: int,
+    dropout: float = 0.0,
+) -> Float[Tensor, "tokens width"]:
+    """softmax(q k' / sqrt(d) + bias) v within each jet, head by head.
+
+    Args:
+        qkv: queries, keys and values side by side.
+        bias: as `bias_of_pairs` makes it, or None.
+        dropout: rate at which attention weights are dropped.
+    """
+    if qkv.is_cuda or dropout:
+        return _padded_attention(qkv, bias, layout, heads, dropout)
+    return _PackedAttention.apply(qkv, qkv.new_empty(0) if bias is None else bias, layout, heads)
+
+
+def bias_of_pairs(values: Float[Tensor, "pairs heads"], layout: Layout, lead: int = 0) -> Tensor:
+    """The attention bias from the values of pairs i >= j >= `lead`, in the order of `Layout.pairs`.
+
+    Symmetric in i and j, and 0 where one of the two is among the first `lead` tokens.
+    """
+    if not values.is_cuda:
+        return _SpreadPairs.apply(values, layout, lead)
+    jet, i, j = layout.pairs(lead)
+    dense = values.new_zeros(layout.jets, layout.length, layout.length, values.shape[1])
+    return dense.index_put((jet, i, j), values).index_put((jet, j, i), values).permute(0, 3, 1, 2)
+
+
+def _padded_attention(qkv: Tensor, bias: Tensor | None, layout: Layout, heads: int, dropout: float) -> Tensor:
+    q, k, v = layout.pad(qkv).unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+    mask = layout.padding()
+    if bias is not None:
+        mask = mask + (bias if bias.ndim == 4 else _dense(bias, layout, heads))
+    attended = F.scaled_dot_product_attention(q, k, v, mask.to(q.dtype), dropout)
+    return layout.unpad(attended.transpose(1, 2).flatten(2))
+
+
+def _dense(bias: Tensor, layout: Layout, heads: int) -> Tensor:
+    """A flat bias as (jets, heads, length, length), 0 on padding."""
+    jets = []
+    for begin, n in zip(layout.bias_offsets(heads).tolist(), layout.counts.tolist(), strict=False):
+        length = kernels.row_length(n)
+        square = bias[begin : begin + heads * n * length].reshape(heads, n, length)[:, :, :n]
+        jets.append(F.pad(square, (0, layout.length - n, 0, layout.length - n)))
+    return torch.stack(jets)
+
+
+class _PackedAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, bias: Tensor, layout: Layout, heads: int) -> Tensor:
+        exact = qkv.dtype == torch.float64
+        real = qkv if exact else qkv.float()
+        out = real.new_empty(len(qkv), qkv.shape[1] // 3)
+        lse = real.new_empty(heads, len(qkv))
+        places = layout.offsets.numpy(), bias.detach().numpy(), layout.bias_offsets(heads).numpy()
+        arrays = out.numpy(), lse.numpy()
+        numbers = real.detach().contiguous().numpy()
+        in_parallel(layout, lambda a, b: kernels.attend(numbers, *places, heads, exact, a, b, *arrays))
+        ctx.save_for_backward(qkv, bias, lse)
+        ctx.layout, ctx.heads = layout, heads
+        return out.to(qkv.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
+        qkv, bias, lse = ctx.saved_tensors
+        layout, heads = ctx.layout, ctx.heads
+        exact = qkv.dtype == torch.float64
+        real = (qkv if exact else qkv.float()).contiguous()
+        grad_qkv = torch.empty_like(real)
+        grad_bias = torch.zeros_like(bias) if ctx.needs_input_grad[1] else bias.new_empty(0)
+        places = layout.offsets.numpy(), bias.numpy(), layout.bias_offsets(heads).numpy()
+        numbers = real.numpy()
+        arrays = lse.numpy(), grad.to(real.dtype).contiguous().numpy(), grad_qkv.numpy(), grad_bias.numpy()
+        in_parallel(
+            layout, lambda a, b: kernels.attend_backward(numbers, *places, heads, exact, a, b, *arrays)
+        )
+        return grad_qkv.to(qkv.dtype), grad_bias if ctx.needs_input_grad[1] else None, None, None
+
+
+class _SpreadPairs(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, layout: Layout, lead: int) -> Tensor:
+        heads = values.shape[1]
+        bias_offsets = layout.bias_offsets(heads)
+        bias = values.new_empty(int(bias_offsets[-1]))
+        ctx.layout, ctx.lead, ctx.shape = layout, lead, values.shape
+        places = layout.offsets.numpy(), bias_offsets.numpy(), heads, lead
+        pairs = layout.pair_offsets(lead).numpy()
+        numbers, target = values.detach().contiguous().numpy(), bias.numpy()
+        in_parallel(layout, lambda a, b: kernels.spread_pairs(numbers, *places, a, b, pairs, target))
+        return bias
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        layout, heads = ctx.layout, ctx.shape[1]
+        values = grad.new_empty(ctx.shape)
+        places = layout.offsets.numpy(), layout.bias_offsets(heads).numpy(), heads, ctx.lead
+        pairs = layout.pair_offsets(ctx.lead).numpy()
+        numbers, target = grad.contiguous().numpy(), values.numpy()
+        in_parallel(layout, lambda a, b: kernels.collect_pairs(numbers, *places, a, b, pairs, target))
+        return values, None, None
+
+
+def in_parallel(layout: Layout, kernel: Callable[[int, int], None]) -> None:
+    """Runs a kernel on ranges of jets of about equal work, in as many threads as torch uses."""
+    threads = min(torch.get_num_threads(), layout.jets)
+    if threads < 2:
+        kernel(0, layout.jets)
+        return
+    work = np.cumsum(layout.counts.numpy().astype(np.float64) ** 2 + 1)
+    edges = np.searchsorted(work, work[-1] * np.arange(1, threads) / threads).tolist()
+    edges = [0, *edges, layout.jets]
+    futures = [_pool(os.getpid(), threads).submit(kernel, a, b) for a, b in pairwise(edges[1:])]
+    kernel(edges[0], edges[1])
+    for future in futures:
+        future.result()
+
+
+@cache
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """Helper threads of this process (a forked one must not use its parent's)."""
+    return ThreadPoolExecutor(threads - 1, thread_name_prefix="jepalib-attention")
