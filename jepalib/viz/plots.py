@@ -84,7 +84,7 @@ def _jet_figure(rows: Sequence[tuple[np.ndarray, np.ndarray, str]], labels: np.n
     figure = new_figure(PAGE, 0.5 + 2.5 * len(rows))
     grid = figure.subplots(len(rows), 2, sharey="row", squeeze=False)
     for axes, (values, bins, title) in zip(grid, rows):
-        by_class(axes, values, labels, bins)
+        by_class(list(axes), values, labels, bins)
         axes[0].set_ylabel("fraction of jets per bin")
         for ax in axes:
             ax.set_xlabel(title)
@@ -94,28 +94,28 @@ def _jet_figure(rows: Sequence[tuple[np.ndarray, np.ndarray, str]], labels: np.n
     return figure
 
 
-def _edges(low: float, high: float, cells: int, labels: np.ndarray) -> np.ndarray:
-    """Equal bins: `cells` of them, half as many for samples of less than 1,000 jets a class."""
-    return np.linspace(low, high, (cells if len(labels) >= 10_000 else cells // 2) + 1)
+def _edges(high: float, cells: int, labels: np.ndarray) -> np.ndarray:
+    """Equal bins from 0 to `high`: `cells` of them, half as many below 1,000 jets a class."""
+    return np.linspace(0, high, (cells if len(labels) >= 10_000 else cells // 2) + 1)
 
 
 def multiplicity(jets: Jets) -> Figure:
     """Number of constituents per jet, by class."""
     counts, labels = jets.counts.numpy().astype(np.float64), jets.labels.numpy()
-    return _jet_figure([(counts, _edges(0, 128, 32, labels), "constituents per jet")], labels)
+    return _jet_figure([(counts, _edges(128.0, 32, labels), "constituents per jet")], labels)
 
 
 def jet_mass(jets: Jets) -> Figure:
     """Soft-drop mass in GeV, by class."""
     mass, labels = jets.observable("sdmass").numpy().astype(np.float64), jets.labels.numpy()
-    return _jet_figure([(mass, _edges(0, 250, 50, labels), "soft-drop mass [GeV]")], labels)
+    return _jet_figure([(mass, _edges(250.0, 50, labels), "soft-drop mass [GeV]")], labels)
 
 
 def substructure(jets: Jets) -> Figure:
     """N-subjettiness ratios τ2/τ1 and τ3/τ2, by class; 0 where the denominator vanishes."""
     tau1, tau2, tau3 = (jets.observable(f"tau{i}").numpy().astype(np.float64) for i in (1, 2, 3))
     labels = jets.labels.numpy()
-    bins = _edges(0, 1, 40, labels)
+    bins = _edges(1.0, 40, labels)
 
     def ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.divide(a, b, out=np.zeros_like(a), where=b > 0)
