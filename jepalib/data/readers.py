@@ -174,8 +174,9 @@ def _chunk(arrays: dict[str, ak.Array], path: Path, entry: int, allow_unlabelled
             observables[:, column] = _flat(arrays[name], path, name)
     labels, single = _labels(arrays, path, jets)
     finite = np.isfinite(observables).all(1)
-    spoilt = np.flatnonzero(~np.isfinite(particles).all(1))
-    finite[np.searchsorted(offsets, spoilt, side="right") - 1] = False
+    good = np.isfinite(particles)
+    if not good.all():
+        finite[np.searchsorted(offsets, np.flatnonzero(~good.all(1)), side="right") - 1] = False
     faults = {
         NO_PARTICLES: np.diff(offsets) == 0,
         NOT_FINITE: ~finite,
@@ -207,9 +208,10 @@ def _particles(
     counts: np.ndarray | None = None
     columns = []
     for name in PARTICLE_BRANCHES:
-        if arrays[name].ndim != 2:
+        lists = arrays[name].layout
+        if not isinstance(lists, ak.contents.ListOffsetArray):
             raise JepalibError(f"{path}: branch {name} holds no list of particles for each jet")
-        own = ak.to_numpy(ak.num(arrays[name])).astype(np.int64)
+        own = np.diff(lists.offsets.data).astype(np.int64)
         if counts is None:
             counts = own
         elif not np.array_equal(own, counts):
@@ -218,7 +220,8 @@ def _particles(
                 f"{path}: entry {entry + bad} has {own[bad]} values of {name} but {counts[bad]} of "
                 f"{PARTICLE_BRANCHES[0]}; the file is damaged"
             )
-        columns.append(_flat(ak.flatten(arrays[name]), path, name))
+        inside = lists.content[int(lists.offsets[0]) : int(lists.offsets[-1])]
+        columns.append(_flat(ak.Array(inside), path, name))
     particles = np.empty((len(columns[0]), len(columns)), np.float32)
     for first in range(0, len(particles), BLOCK):
         block = slice(first, first + BLOCK)
@@ -256,7 +259,7 @@ def _kept_particles(
     if not keep.all():
         particles, counts = particles[np.repeat(keep, counts)], counts[keep]
     jet = np.repeat(np.arange(len(counts)), counts)
-    pt = np.hypot(particles[:, 0], particles[:, 1])
+    pt = np.square(particles[:, 0]) + np.square(particles[:, 1])  # squared, for the order only
     rising = np.flatnonzero((pt[1:] > pt[:-1]) & (jet[1:] == jet[:-1]))
     if len(rising):
         unsorted = np.zeros(len(counts), bool)

@@ -15,6 +15,7 @@ from jepalib.errors import JepalibError
 from jepalib.jets import Jets
 
 PREFETCH = 2  # batches that wait ready while one is trained on
+SPAN = 16  # batches whose rows are worked out together where no window is asked for
 SCAN = 1 << 20  # rows looked at together while short jets are searched
 
 
@@ -66,7 +67,7 @@ class BatchStream:
     def rows_of(self, number: int, rank: int = 0, world: int = 1) -> Int[np.ndarray, " jets"]:
         """Store rows of batch `number`, or the share of one rank of `world` of it."""
         epoch, place = divmod(number, self.batches_per_epoch)
-        window, place = divmod(place, max(self.window, 1))
+        window, place = divmod(place, self.window or SPAN)
         key, pieces = self._pieces
         if key != (epoch, window):
             pieces = self._cut_window(epoch, window)
@@ -126,14 +127,13 @@ class BatchStream:
     def _cut_window(self, epoch: int, window: int) -> list[np.ndarray]:
         """Store rows of the batches of one window of one epoch."""
         batches = self.batches_per_epoch
-        first = window * max(self.window, 1)
-        last = min(first + max(self.window, 1), batches)
+        first = window * (self.window or SPAN)
+        last = min(first + (self.window or SPAN), batches)
         edges = np.array([number * self.size // batches for number in range(first, last + 1)])
         kept = Permutation(self.size, self.seed, epoch)(np.arange(edges[0], edges[-1]))
         rows = pick(self.rows, kept + np.searchsorted(self._shift, kept, side="right"))
-        if not self.window:
-            return [rows]
-        rows = rows[np.argsort(self.store.counts[rows], kind="stable")]
+        if self.window:
+            rows = rows[np.argsort(self.store.counts[rows], kind="stable")]
         pieces = np.split(rows, edges[1:-1] - edges[0])
         order = np.random.default_rng([self.seed, epoch, window]).permutation(len(pieces))
         return [pieces[piece] for piece in order]

@@ -196,3 +196,16 @@ def test_the_manifest_says_how_the_arrays_are_to_be_read(tree, tmp_path):
     assert len(table) == offsets[-1] == manifest["particles"] == store.counts.sum()
     np.testing.assert_array_equal(np.diff(offsets), store.counts)
     np.testing.assert_array_equal(table[offsets[5] : offsets[6]], store.read(np.array([5])).particles.numpy())
+
+
+def test_the_committed_sample_is_read_whole(tmp_path):
+    sample = Path(__file__).parents[2] / "data" / "sample"
+    store = convert([sample], tmp_path / "store", quiet=True)
+    assert store.splits() == {"all": range(1000)}
+    assert store.manifest["dropped"] == {}
+    assert np.bincount(store.labels).tolist() == [100] * 10
+    assert np.bincount(store.labels[store.rows("train")]).tolist() == [60] * 10
+    jets = store.read(range(1000))
+    total = torch.zeros(1000, 4).index_add_(0, jets.jet_of_particle, jets.particles[:, :4])
+    ratio = torch.hypot(total[:, 0], total[:, 1]) / jets.observable("pt")
+    assert (ratio - 1).abs().median() < 0.01  # the constituents make up the jet
