@@ -91,7 +91,8 @@ def few_shot(table: pd.DataFrame, published: pd.DataFrame | None = None, metric:
 
     Args:
         table: columns labels, mode, seed and the metric.
-        published: rows of `evaluation.published.published` for the same metric.
+        published: rows of `evaluation.published.published` for the same metric; models
+            with a single number of labels make no curve and are left to the table.
 
     Raises:
         JepalibError: a column is missing.
@@ -128,7 +129,9 @@ def _band(ax: Axes, rows: pd.DataFrame, metric: str, mode: str) -> None:
 
 def _published(ax: Axes, published: pd.DataFrame) -> None:
     ax.plot([], [], " ", label="\npublished, on JetClass itself:")
-    for i, ((model, mode), rows) in enumerate(published.groupby(["model", "mode"])):
+    kinds = published.groupby(["model", "mode", "pretrained_on", "inputs"], dropna=False)
+    curves = [(model, mode, rows) for (model, mode, *_), rows in kinds if rows["labels"].nunique() > 1]
+    for i, (model, mode, rows) in enumerate(curves):
         rows = rows.sort_values("labels")
         ax.plot(
             rows["labels"].astype(float), rows["value"], color="#8a8a8a", linewidth=1,

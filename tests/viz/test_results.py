@@ -65,13 +65,24 @@ def test_few_shot_lines_are_means_and_bands_one_standard_deviation():
 
 
 def test_few_shot_marks_what_is_published():
-    rows = published("JetClass-10", "accuracy", "HEP-JEPA")
+    rows = published("JetClass", "accuracy", "HEP-JEPA")
     (ax,) = results.few_shot(few_shot_table(), rows).axes
     texts = [t.get_text() for t in ax.get_legend().get_texts()]
     assert texts[2:] == ["\npublished, on JetClass itself:", "HEP-JEPA, fine-tuned", "HEP-JEPA, from-scratch"]
     line = ax.lines[-1]
     assert line.get_ydata() == pytest.approx([0.505, 0.586, 0.668, 0.683, 0.698])
     assert line.get_markerfacecolor() == "white"
+
+
+def test_published_models_without_a_curve_are_left_to_the_table():
+    (ax,) = results.few_shot(few_shot_table(), published("JetClass", "accuracy")).axes
+    names = [t.get_text() for t in ax.get_legend().get_texts()][3:]
+    assert names == [
+        "HEP-JEPA, fine-tuned", "HEP-JEPA, from-scratch", "JP-JEPA Mini, fine-tuned",
+        "JP-JEPA Small, fine-tuned", "ParT, from-scratch",
+    ]  # fmt: skip
+    for line in ax.lines[3:]:
+        assert (np.diff(line.get_ydata()) >= 0).all()  # one kind of pre-training a curve
 
 
 def test_few_shot_of_one_seed_has_no_spread_and_missing_columns_are_named():
