@@ -95,13 +95,19 @@ def few_shot(table: pd.DataFrame, published: pd.DataFrame | None = None, metric:
             with a single number of labels make no curve and are left to the table.
 
     Raises:
-        JepalibError: a column is missing.
+        JepalibError: a column is missing, a mode unknown, or a point there twice (a table
+            of several heads: choose one).
     """
     missing = {"labels", "mode", "seed", metric} - set(table.columns)
     if missing:
         raise JepalibError(
             f"few_shot: the table has no column {sorted(missing)}; it has {list(table.columns)}"
         )
+    unknown = set(table["mode"]) - set(MODE_CURVE)
+    if unknown:
+        raise JepalibError(f"few_shot: unknown modes {sorted(unknown)}; known are {', '.join(MODE_CURVE)}")
+    if table.duplicated(["labels", "mode", "seed"]).any():
+        raise JepalibError("few_shot: several rows for one mode, labels and seed; choose one head first")
     figure = new_figure(PAGE, 3.8)
     ax = figure.subplots()
     for mode in sorted(table["mode"].unique(), key=lambda m: list(MODE_CURVE).index(m)):

@@ -93,6 +93,10 @@ def test_few_shot_of_one_seed_has_no_spread_and_missing_columns_are_named():
     assert np.ptp(band[np.isclose(band[:, 0], 500), 1]) == 0
     with pytest.raises(JepalibError, match="seed"):
         results.few_shot(table.drop(columns="seed"))
+    with pytest.raises(JepalibError, match="choose one head"):
+        results.few_shot(pd.concat([table.assign(head="mlp"), table.assign(head="linear")]))
+    with pytest.raises(JepalibError, match="'thawed'"):
+        results.few_shot(table.assign(mode="thawed"))
 
 
 def scores(jets: int = 4000) -> tuple[np.ndarray, np.ndarray]:
