@@ -26,14 +26,12 @@ _ONEDNN = _has_onednn()
 
 def product(x: Float[Tensor, "rows inner"], weight: Float[Tensor, "columns inner"]) -> Tensor:
     """x weight' by the fastest routine for the type and device, without gradient."""
-    if _ONEDNN and x.dtype == torch.float32 and not x.is_cuda and len(x) > 1:
-        return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
-    return x @ weight.t()
+    return affine(x, weight, None)
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x weight' + bias, as `product`, without gradient."""
-    if _ONEDNN and x.dtype == torch.float32 and not x.is_cuda and len(x) > 1:
+    """x weight' + bias, as `product`."""
+    if _ONEDNN and x.dtype == torch.float32 and not x.is_cuda and x.numel():
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return F.linear(x, weight, bias)
 

@@ -16,9 +16,8 @@ from jepalib.kinematics import model_inputs
 from jepalib.models.heads import Classifier
 from jepalib.models.official import from_weaver_state, load_part_checkpoint, weaver_columns
 from jepalib.models.particle_transformer import ParticleTransformer
+from jepalib.models.sizes import SIZES
 from jepalib.schema import INPUT_SETS
-
-pytestmark = pytest.mark.filterwarnings("default")  # weaver's own imports may warn
 
 
 def weaver_part(inputs: int, seed: int = 0, **options: object) -> nn.Module:
@@ -122,7 +121,7 @@ class Code:
 
 def test_code_is_refused(tmp_path, capsys):
     path = tmp_path / "evil.pt"
-    path.write_bytes(pickle.dumps({"mod.cls_token": Code()}))
+    path.write_bytes(pickle.dumps({"mod.cls_token": Code()}, protocol=2))
     with pytest.raises(JepalibError, match=r"evil\.pt"):
         load_part_checkpoint(path)
     torch.save({"mod.cls_token": Code()}, path)
@@ -160,8 +159,6 @@ def test_mapping_is_one_to_one():
     model = weaver_part(17)
     mapped = from_weaver_state(model.state_dict())
     assert sum(v.numel() for v in mapped.values()) == sum(v.numel() for v in model.state_dict().values())
-    from jepalib.models.sizes import SIZES
-
     encoder = ParticleTransformer(SIZES["mini"]).state_dict()
     ours = {name.removeprefix("encoder.") for name in mapped if name.startswith("encoder.")}
     assert ours == set(encoder)
