@@ -53,20 +53,20 @@ RECIPES = {
             "23:onMode = off",
             "23:onIfAny = 12 14 16",
         ),
-        460.0,
+        440.0,
         0,
     ),
-    "Hbb": Process((*_HIGGS, "25:onIfMatch = 5 -5"), 480.0, 25),
-    "Hcc": Process((*_HIGGS, "25:onIfMatch = 4 -4"), 460.0, 25),
-    "Hgg": Process((*_HIGGS, "25:onIfMatch = 21 21"), 460.0, 25),
-    "H4q": Process((*_HIGGS, "25:onIfMatch = 24 -24", *_HADRONIC_W), 470.0, 25),
+    "Hbb": Process((*_HIGGS, "25:onIfMatch = 5 -5"), 450.0, 25),
+    "Hcc": Process((*_HIGGS, "25:onIfMatch = 4 -4"), 440.0, 25),
+    "Hgg": Process((*_HIGGS, "25:onIfMatch = 21 21"), 440.0, 25),
+    "H4q": Process((*_HIGGS, "25:onIfMatch = 24 -24", *_HADRONIC_W), 440.0, 25),
     "Hqql": Process(
-        (*_HIGGS, "25:onIfMatch = 24 -24"), 520.0, 25, variants=(_MINUS_LEPTONIC, _PLUS_LEPTONIC)
+        (*_HIGGS, "25:onIfMatch = 24 -24"), 490.0, 25, variants=(_MINUS_LEPTONIC, _PLUS_LEPTONIC)
     ),
-    "Zqq": Process((*_Z_PAIR, "23:onMode = off", "23:onIfAny = 1 2 3 4 5"), 470.0, 23),
-    "Wqq": Process(("WeakDoubleBoson:ffbar2WW = on", *_HADRONIC_W), 470.0, 24),
-    "Tbqq": Process((*_TOP_PAIR, *_HADRONIC_W), 500.0, 6),
-    "Tbl": Process((*_TOP_PAIR, *_LEPTONIC_W), 620.0, 6),
+    "Zqq": Process((*_Z_PAIR, "23:onMode = off", "23:onIfAny = 1 2 3 4 5"), 430.0, 23),
+    "Wqq": Process(("WeakDoubleBoson:ffbar2WW = on", *_HADRONIC_W), 430.0, 24),
+    "Tbqq": Process((*_TOP_PAIR, *_HADRONIC_W), 450.0, 6),
+    "Tbl": Process((*_TOP_PAIR, *_LEPTONIC_W), 530.0, 6),
 }
 assert tuple(RECIPES) == CLASSES
 
@@ -85,8 +85,13 @@ def require(module: str) -> ModuleType:
         ) from error
 
 
-def generator(name: str, seed: int) -> Any:
+def generator(name: str, seed: int, veto: Any = None) -> Any:
     """An initialised Pythia for class `name`, silent, with its own random seed (1 to 900,000,000).
+
+    Args:
+        name: class of jets.
+        seed: Pythia's.
+        veto: user hook (`veto.early_veto`) that the caller keeps alive.
 
     Raises:
         JepalibError: pythia8mc is missing, or Pythia refuses a setting or its start.
@@ -102,6 +107,8 @@ def generator(name: str, seed: int) -> Any:
         f"Random:seed = {seed}",
     )
     apply(pythia, (*common, *recipe.settings, *recipe.variants[0]))
+    if veto is not None:
+        pythia.setUserHooksPtr(veto)
     if not pythia.init():
         raise JepalibError(f"simulate: Pythia could not be initialised for class {name}")
     return pythia

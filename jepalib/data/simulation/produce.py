@@ -16,6 +16,7 @@ from jepalib.data.simulation.detector import detect
 from jepalib.data.simulation.events import next_record, visible_particles
 from jepalib.data.simulation.processes import RECIPES, apply, generator
 from jepalib.data.simulation.truth import match, resonances
+from jepalib.data.simulation.veto import early_veto
 from jepalib.errors import JepalibError
 from jepalib.schema import CLASSES, PROCESSES
 
@@ -99,17 +100,18 @@ def make_file(task: FileTask, report: Callable[[int], None]) -> Path:
 def jet_chunks(task: FileTask) -> Iterator[Branches]:
     """Endless batches of jets of one file."""
     seed, streams = random_streams(task)
-    pythia = generator(task.name, seed)
-    variants = RECIPES[task.name].variants
+    recipe = RECIPES[task.name]
+    veto = early_veto(recipe.resonance) if recipe.resonance else None
+    pythia = generator(task.name, seed, veto)
     for batch, rng in enumerate(streams):
-        apply(pythia, variants[batch % len(variants)])
+        apply(pythia, recipe.variants[batch % len(recipe.variants)])
         record = next_record(pythia, BATCH_EVENTS)
         objects = detect(visible_particles(record, pythia), rng)
         jets = find_jets(objects, record.events)
         truth = resonances(record, task.name)
         eta = np.arcsinh(jets.p4[:, 2] / np.hypot(jets.p4[:, 0], jets.p4[:, 1]))
         matched = match(truth, jets.event, eta, np.arctan2(jets.p4[:, 1], jets.p4[:, 0]))
-        if RECIPES[task.name].resonance:
+        if recipe.resonance:
             jets, matched = _matched_only(jets, matched)
         yield jet_branches(task.name, objects, jets, truth, matched)
 
