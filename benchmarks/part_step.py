@@ -1,6 +1,7 @@
 """One training step of the Particle Transformer: weaver-core against jepalib, on the same weights.
 
     python benchmarks/part_step.py [--batch 256] [--rounds 7] [--threads 2] [--size mini] [--cpu-time]
+        [--keep-memory]
 
 A step is forward, cross-entropy, backward and AdamW. weaver-core runs as it comes
 (float32, padded to the longest jet of the batch, trim=False, dropout 0), and also fed
@@ -28,6 +29,7 @@ from jepalib.jets import Jets, pad
 from jepalib.kinematics import model_inputs
 from jepalib.models.heads import Classifier, LinearHead
 from jepalib.models.layout import offsets_of
+from jepalib.models.memory import keep_freed_memory
 from jepalib.models.official import from_weaver_state, weaver_columns
 from jepalib.models.particle_transformer import ParticleTransformer
 from jepalib.models.sizes import SIZES, Size
@@ -152,9 +154,12 @@ def main() -> None:
     parser.add_argument(
         "--cpu-time", action="store_true", help="for a busy machine: seconds of CPU, not of wall"
     )
+    parser.add_argument("--keep-memory", action="store_true", help="for all four: do not return freed memory")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    if args.keep_memory:
+        keep_freed_memory()
     jets = synthetic_jets(args.batch, args.seed)
     longest, mean = int(jets.counts.max()), float(jets.counts.float().mean())
     print(

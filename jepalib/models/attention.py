@@ -52,6 +52,10 @@ def bias_of_pairs(values: Float[Tensor, "pairs heads"], layout: Layout, lead: in
     """
     if not values.is_cuda:
         return _SpreadPairs.apply(values, layout, lead)
+    return _dense_pairs(values, layout, lead)
+
+
+def _dense_pairs(values: Tensor, layout: Layout, lead: int) -> Tensor:
     jet, i, j = layout.pairs(lead)
     dense = values.new_zeros(layout.jets, layout.length, layout.length, values.shape[1])
     return dense.index_put((jet, i, j), values).index_put((jet, j, i), values).permute(0, 3, 1, 2)

@@ -55,7 +55,7 @@ class _Linear(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             grad_weight = product(grad.t(), x.t()).to(weight.dtype)
         if ctx.with_bias and ctx.needs_input_grad[2]:
-            grad_bias = grad.sum(0, dtype=weight.dtype)
+            grad_bias = grad.sum(0).to(weight.dtype)  # summed in float32 inside
         return grad_x, grad_weight, grad_bias, None
 
 

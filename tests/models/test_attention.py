@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from jepalib.models import kernels
-from jepalib.models.attention import _dense, _padded_attention, attention, bias_of_pairs
+from jepalib.models.attention import _dense, _dense_pairs, _padded_attention, attention, bias_of_pairs
 from jepalib.models.layout import Layout, make_layout, offsets_of, row_length
 from jepalib.models.linear import linear
 
@@ -115,6 +115,17 @@ def test_threads_change_nothing():
 def test_row_lengths_are_those_of_the_kernels():
     counts = torch.arange(0, 130)
     assert row_length(counts).tolist() == [kernels.row_length(int(n)) for n in counts]
+
+
+@pytest.mark.parametrize("lead", [0, 1])
+def test_bias_of_a_gpu_is_that_of_a_cpu(lead: int):
+    layout, _, values = random_case([4, 0, 1, 6], 2, 4, torch.float32, lead)
+    packed = _dense(bias_of_pairs(values, layout, lead), layout, 2)
+    dense = _dense_pairs(values, layout, lead)
+    torch.testing.assert_close(packed, dense, rtol=0, atol=0)
+    weight = torch.randn(dense.shape)
+    a, b = (torch.autograd.grad((bias * weight).sum(), values)[0] for bias in (packed, dense))
+    torch.testing.assert_close(a, b)
 
 
 def test_bias_is_symmetric_and_zero_for_leading_tokens():
