@@ -115,7 +115,12 @@ class WorkbookEngine(NBClientEngine):
             config.KernelManager.connection_file = f"{sockets}/kernel.json"
             config.HistoryManager.enabled = False
             client = WatchedClient(
-                nb_man, config=config, kernel_name=kernel_name, timeout=None, startup_timeout=120
+                nb_man,
+                config=config,
+                kernel_name=kernel_name,
+                timeout=None,
+                startup_timeout=120,
+                coalesce_streams=True,
             )
             client.watch = watch
             client.on_cell_start = lambda cell, cell_index: watch.at(

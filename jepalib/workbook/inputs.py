@@ -29,7 +29,7 @@ def simulated_store(stage: Stage, jets_per_class: Mapping[str, int], seed: int) 
     """
     if not all(jets_per_class.values()):
         raise JepalibError(
-            f"nothing to simulate ({dict(jets_per_class)}): give data_dir=FOLDER with JetClass files or a store"
+            f"nothing to simulate ({dict(jets_per_class)}): give data_dir, a store or JetClass files"
         )
     sizes = "-".join(str(n) for n in jets_per_class.values())
     folder = stage.run_dir / "data" / f"simulated-{sizes}-seed{seed}"

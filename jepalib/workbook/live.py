@@ -43,7 +43,11 @@ def pretrain_live(
     Raises:
         JepalibError: the pre-training ended with an error; its last lines are in the message.
     """
-    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+    launch = (
+        ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        if processes > 1
+        else []
+    )
     command = [sys.executable, *launch, "-m", "jepalib.workbook.cli", "pretrain"]
     command += ["--method", method, "--size", size, "--data", str(store), "--run", str(run)]
     command += [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
@@ -71,7 +75,11 @@ class _Curves:
         self.run, self.draw, self.handle, self.last = run, draw, None, 0.0
 
     def refresh(self) -> None:
-        if not is_live() or time.monotonic() - self.last < DRAW_EVERY or not (self.run / "config.json").is_file():
+        if (
+            not is_live()
+            or time.monotonic() - self.last < DRAW_EVERY
+            or not (self.run / "config.json").is_file()
+        ):
             return
         metrics = Run.open(self.run).metrics()
         if len(metrics) < 2:

@@ -128,9 +128,9 @@ class Stage:
         return full
 
     def keyed(self, name: str, *settings: object) -> Path:
-        """A folder of this run that belongs to the given settings alone: others get another."""
+        """A folder of this notebook that belongs to the given settings alone: others get another."""
         key = hashlib.sha256(repr(settings).encode()).hexdigest()[:8]
-        return self.run_dir / f"{name}-{key}"
+        return self.folder / f"{name}-{key}"
 
     def earlier(self, name: str) -> dict[str, Any]:
         """The values that another notebook of this run handed to `finish`.

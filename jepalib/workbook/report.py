@@ -21,6 +21,8 @@ from pygments.formatters import HtmlFormatter
 
 from jepalib.workbook.notebook import RESULT, write_json
 
+CSS_PIXELS_PER_DOT = 0.55  # figures are saved with 220 dots per inch
+
 
 def write(run_dir: Path, profile: str) -> Path:
     """Writes `index.html` and a page per executed notebook; returns the index.
@@ -71,8 +73,8 @@ def _stage(path: Path) -> dict[str, Any] | None:
         "question": question,
         "manifest": json.loads(manifest.read_text()),
         "findings": result.get("findings", []),
-        "figures": [f | {"data": _embedded(path.parent / f["file"])} for f in result.get("figures", [])],
-        "tables": [t | {"html": _table(path.parent / t["file"])} for t in result.get("tables", [])],
+        "figures": [f | _embedded(path.parent / f["file"]) for f in result.get("figures", [])],
+        "tables": [t | _table(path.parent / t["file"]) for t in result.get("tables", [])],
         "body": Markup(_body(notebook)),
     }
 
@@ -92,13 +94,31 @@ def _by_papermill(cell: NotebookNode) -> bool:
     return "papermill-error-cell-tag" in cell.metadata.get("tags", ())
 
 
-def _embedded(figure: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(figure.read_bytes()).decode()
+def _embedded(figure: Path) -> dict[str, str | int]:
+    """The picture as a data URI, and its width in CSS pixels: all figures in the same scale."""
+    png = figure.read_bytes()
+    pixels = int.from_bytes(png[16:20])  # the width in a PNG's header
+    return {
+        "data": "data:image/png;base64," + base64.b64encode(png).decode(),
+        "width": round(pixels * CSS_PIXELS_PER_DOT),
+    }
 
 
-def _table(path: Path) -> Markup:
+def _table(path: Path) -> dict[str, list]:
+    """Names of the columns, and rows of (text, whether it is a number)."""
     frame = pd.read_csv(path)
-    return Markup(frame.to_html(index=False, border=0, na_rep="–", float_format="{:.4g}".format))
+    rows = [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
+    return {"columns": list(frame.columns), "rows": rows}
+
+
+def _cell(value: object) -> tuple[str, bool]:
+    if pd.isna(value):
+        return "–", True
+    if isinstance(value, float) and not value.is_integer():
+        return f"{value:.4g}", True
+    if isinstance(value, int | float):
+        return f"{value:,.0f}", True
+    return str(value), False
 
 
 def _body(notebook: NotebookNode) -> str:

@@ -117,10 +117,11 @@ stage.table(
 # %%
 accuracy = table.set_index("mode").accuracy
 difference = accuracy["fine-tuned"] - accuracy["from-scratch"]
-error = (accuracy["from-scratch"] * (1 - accuracy["from-scratch"]) / table.test_jets.iloc[0]) ** 0.5
+arms = accuracy[["fine-tuned", "from-scratch"]]
+error = float((arms * (1 - arms) / table.test_jets.iloc[0]).sum() ** 0.5)
 stage.finding(
     f"After {start_steps} steps of pre-training, fine-tuning differs from training from scratch by "
-    f"{difference:+.3f} in accuracy; the statistical error of one accuracy here is {error:.3f}."
+    f"{difference:+.3f} in accuracy, with a statistical error of {error:.3f} from the test jets alone (one seed)."
 )
 
 # %% [markdown]

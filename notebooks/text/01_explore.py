@@ -57,12 +57,12 @@ stage.show(fig, "ten_jets", "One jet of each class around its axis.")
 # %% [markdown]
 # ## The average jet
 #
-# One jet is a few dozen points; the mean of many is an image. The share of the jet's pT falls over five
+# One jet is a few dozen points; the mean of many is an image. The share of the jet's energy falls over four
 # orders of magnitude from the axis to the rim, so the colours are logarithmic.
 
 # %%
 fig = plots.jet_images(jets)
-stage.show(fig, "images", "Mean share of the jet's pT by distance from the axis, for each class.")
+stage.show(fig, "images", "Mean share of the jet's energy in cells around the axis, for each class.")
 
 # %% [markdown]
 # ## How many constituents, and which
@@ -94,8 +94,8 @@ stage.finding(
     f"those of {mean_counts.idxmin()} the fewest ({mean_counts.min():.1f})."
 )
 leptons = composition.set_index("class")[["e-", "e+", "mu-", "mu+"]].sum(axis=1)
-with_lepton = ", ".join(leptons.nlargest(2).index)
-stage.finding(f"Most electrons and muons per jet: {with_lepton}, the classes with a leptonic W decay.")
+most = ", ".join(f"{name} {mean:.2f}" for name, mean in leptons.nlargest(3).items())
+stage.finding(f"Most electrons and muons per jet: {most}; in q/g {leptons['QCD']:.2f}.")
 
 # %% [markdown]
 # ## Mass

@@ -43,7 +43,7 @@ config = pretrain_config("jp-jepa", size, settings)
 # displacement from the embeddings but send no gradient back, so that they only tell what is in there.
 
 # %%
-path = stage.depends(stage.keyed(f"pretrain/jp-jepa-{size}", config, store.data_hash))
+path = stage.depends(stage.keyed(f"jp-jepa-{size}", config, store.data_hash))
 run = pretrain_live("jp-jepa", size, store.path, path, settings, results.training_curves, processes)
 metrics = run.metrics()
 print(f"{run.manifest['jets_seen']} jets seen in {run.manifest['seconds']:.0f} s")

@@ -119,7 +119,7 @@ stage.show(
     fig, "published", "Our points beside published ones (open markers): another data set size, another scale."
 )
 stage.table(
-    theirs.drop(columns=["dataset", "metric"]),
+    theirs[["model", "mode", "inputs", "labels", "value", "source"]],
     "published",
     "Published accuracies on JetClass, with their sources.",
 )

@@ -98,5 +98,7 @@ def test_ends_with_its_result(path: Path) -> None:
 
 
 def test_every_profile_value_is_used() -> None:
-    used = {name for path in NOTEBOOKS for name in read_parameters(nbformat.read(path, as_version=4), path.stem)}
+    used = {
+        name for path in NOTEBOOKS for name in read_parameters(nbformat.read(path, as_version=4), path.stem)
+    }
     assert set(profile_values("laptop")) <= used

@@ -1,0 +1,106 @@
+"""All notebooks, run as a user runs them in the smallest profile, and the values that come out."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = [path.stem for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))]
+
+
+def run_workbook(out: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "jepalib.workbook.cli", "run", "--profile", "smoke", "--out", str(out)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500)
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a complete smoke run."""
+    folder = tmp_path_factory.mktemp("smoke")
+    ended = run_workbook(folder)
+    assert ended.returncode == 0, ended.stderr
+    return folder
+
+
+def values(out: Path, name: str) -> dict[str, Any]:
+    return json.loads((out / name / "result.json").read_text())["values"]
+
+
+def test_start_walks_the_whole_chain(out: Path) -> None:
+    found = values(out, "00_start")
+    assert found["jets"] == 1000
+    assert found["loss_last"] < found["loss_first"]
+    assert set(found["accuracy"]) == {"linear-probe", "fine-tuned", "from-scratch"}
+    assert found["accuracy"]["linear-probe"] > 0.2  # guessing reaches 0.1
+
+
+def test_explore_finds_the_physics(out: Path) -> None:
+    found = values(out, "01_explore")
+    assert found["jets"] == {"train": 500, "val": 150, "test": 350}
+    counts, mass, ratios = found["mean_constituents"], found["median_mass"], found["median_ratios"]
+    assert 20 < min(counts.values()) < max(counts.values()) < 80
+    assert counts["Hgg"] > counts["Wqq"]
+    assert 65 < mass["Wqq"] < 90 < mass["Hbb"] < 135 < mass["Tbqq"] < 185  # GeV
+    assert mass["QCD"] < 60
+    assert ratios["tau21"]["Wqq"] < ratios["tau21"]["QCD"]
+    assert ratios["tau32"]["Tbqq"] < ratios["tau32"]["QCD"]
+    assert found["largest_input"] <= 5
+
+
+def test_masks_are_as_asked(out: Path) -> None:
+    found = values(out, "02_masks")
+    assert found["target_share"] == pytest.approx(0.30, abs=0.01)
+    assert 0.3 < found["context_share"] < 0.45
+    assert found["disjoint"]
+    assert found["distance"]["stretches"] > 1.2 * found["distance"]["random constituents"]
+
+
+def test_pretraining_learns_and_stays_alive(out: Path) -> None:
+    found = values(out, "03_pretrain")
+    assert found["steps"] == 30
+    assert found["loss_last"] < found["loss_first"]
+    assert found["rank_cls"] > 5
+    assert found["rank_particles"] > 5
+    assert found["alarms"] == 0
+    assert found["pid_accuracy"] > 0.2  # of eight classes
+    assert (Path(found["run"]) / "teacher.safetensors").is_file()
+
+
+def test_few_shot_has_every_point(out: Path) -> None:
+    found = values(out, "04_few_shot")
+    table = pd.read_csv(found["few_shot"])
+    points = table.groupby(["mode", "labels"]).seed.nunique()
+    assert set(table["mode"]) == {"linear-probe", "frozen", "fine-tuned", "from-scratch"}
+    assert points.unique().tolist() == [2]
+    assert table.accuracy.between(0.03, 0.9).all()
+    assert found["accuracy"]["linear-probe, 200"] > 0.15
+    assert set(found["gains"]) == {"100", "200"}
+
+
+def test_report_holds_everything_and_needs_nothing(out: Path) -> None:
+    page = (out / "index.html").read_text()
+    for name in NAMES:
+        result = json.loads((out / name / "result.json").read_text())
+        assert (out / f"{name}.html").is_file()
+        for figure in result["figures"]:
+            assert figure["caption"].replace("'", "&#39;") in page
+            assert (out / figure["file"]).with_suffix(".pdf").is_file()
+    assert page.count("data:image/png;base64,") >= 10
+    loaded = re.findall(r'(?:src|href)="((?!data:|#)[^"]*)"', page)
+    assert all((out / target).is_file() for target in loaded), loaded
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_called_again_it_skips_what_is_done(out: Path) -> None:
+    ended = run_workbook(out)
+    assert ended.returncode == 0
+    assert [line for line in ended.stderr.splitlines() if "done already" not in line][:-1] == []
+    assert ended.stderr.count("done already") == len(NAMES)
