@@ -5,8 +5,9 @@ small buffers that stay in the first-level cache. Scores are never stored; the b
 pass makes them again from the logarithm of their sum. A row of the bias of a jet of n
 tokens is `row_length(n)` long and holds `NO_KEY` beyond the n-th place.
 
-All products are one `_matmul` on buffers whose last dimensions have a fixed length (8
-inner rows, 16 columns); loops of that length are what the compiler turns into vectors.
+Buffers are zero beyond the tokens and channels and whole vectors of 16 long. Elementwise
+loops run over a last dimension of fixed length 16: the compiler turns those into vector
+instructions.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from functools import partial
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
 
 NO_KEY = -1e30  # bias of a place where there is no token
 
@@ -38,33 +42,53 @@ def row_length(tokens):
     return (tokens + 15) // 16 * 16
 
 
-@_compile
-def _matmul(a, x, out, count):
-    """out[r] = a[r] x for the first `count` rows, rounded up to an even number.
+@intrinsic
+def _tile(typing, a, x, out, row, column, inner):
+    """out[row : row + 8, column : column + 16] = a[those rows, :inner] x[:inner, those columns].
 
-    a (rows, inner / 8, 8); x (inner / 8, 8, columns / 16, 16); out (rows, columns / 16, 16).
+    Written as vector instructions: eight sums stay in registers, which the compiler does not
+    find out by itself, since it cannot know that the arrays do not overlap.
     """
-    for r in range((count + 1) // 2):
-        for b in range(out.shape[1]):
-            for lane in range(16):
-                out[2 * r, b, lane] = 0
-                out[2 * r + 1, b, lane] = 0
-        for k in range(x.shape[0]):
-            a0, a1, a2, a3 = a[2 * r, k, 0], a[2 * r, k, 1], a[2 * r, k, 2], a[2 * r, k, 3]
-            a4, a5, a6, a7 = a[2 * r, k, 4], a[2 * r, k, 5], a[2 * r, k, 6], a[2 * r, k, 7]
-            s = 2 * r + 1
-            b0, b1, b2, b3 = a[s, k, 0], a[s, k, 1], a[s, k, 2], a[s, k, 3]
-            b4, b5, b6, b7 = a[s, k, 4], a[s, k, 5], a[s, k, 6], a[s, k, 7]
-            for b in range(out.shape[1]):
-                for lane in range(16):
-                    x0, x1, x2, x3 = x[k, 0, b, lane], x[k, 1, b, lane], x[k, 2, b, lane], x[k, 3, b, lane]
-                    x4, x5, x6, x7 = x[k, 4, b, lane], x[k, 5, b, lane], x[k, 6, b, lane], x[k, 7, b, lane]
-                    out[2 * r, b, lane] += (a0 * x0 + a1 * x1 + a2 * x2 + a3 * x3) + (
-                        a4 * x4 + a5 * x5 + a6 * x6 + a7 * x7
-                    )
-                    out[2 * r + 1, b, lane] += (b0 * x0 + b1 * x1 + b2 * x2 + b3 * x3) + (
-                        b4 * x4 + b5 * x5 + b6 * x6 + b7 * x7
-                    )
+
+    def generate(context, builder, signature, args):
+        arrays = [context.make_array(t)(context, builder, v) for t, v in zip(signature.args[:3], args[:3])]
+        widths = [cgutils.unpack_tuple(builder, array.shape)[1] for array in arrays]
+        row, column, inner = args[3:]
+        vector = ir.VectorType(context.get_data_type(signature.args[0].dtype), 16)
+        anything, zero = ir.Constant(vector, ir.Undefined), ir.Constant(vector, [0.0] * 16)
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), 16), [0] * 16)
+        align = signature.args[0].dtype.bitwidth // 8
+        rows = [builder.add(row, row.type(r)) for r in range(8)]
+        lines = [builder.gep(arrays[0].data, [builder.mul(r, widths[0])]) for r in rows]
+        sums = [cgutils.alloca_once_value(builder, zero) for _ in rows]
+
+        def vector_at(array, place):
+            return builder.bitcast(builder.gep(array.data, [place]), vector.as_pointer())
+
+        with cgutils.for_range(builder, inner) as loop:
+            place = builder.add(builder.mul(loop.index, widths[1]), column)
+            values = builder.load(vector_at(arrays[1], place), align=align)
+            for line, total in zip(lines, sums):
+                factor = builder.load(builder.gep(line, [loop.index]))
+                factor = builder.insert_element(anything, factor, ir.IntType(32)(0))
+                term = builder.fmul(
+                    builder.shuffle_vector(factor, anything, lanes), values, flags=["contract"]
+                )
+                builder.store(builder.fadd(builder.load(total), term, flags=["contract"]), total)
+        for r, total in zip(rows, sums):
+            place = builder.add(builder.mul(r, widths[2]), column)
+            builder.store(builder.load(total), vector_at(arrays[2], place), align=align)
+        return context.get_dummy_value()
+
+    return types.void(a, x, out, types.intp, types.intp, types.intp), generate
+
+
+@_compile
+def _matmul(a, x, out, rows, inner):
+    """out = a[:, :inner] x[:inner] for the first `rows` rows, rounded up to a multiple of 8."""
+    for row in range(0, rows, 8):
+        for column in range(0, out.shape[1], 16):
+            _tile(a, x, out, row, column, inner)
 
 
 @partial(_compile, reassociate=False)
@@ -195,24 +219,23 @@ def attend(qkv, offsets, bias, bias_offsets, heads, exact, first, last, out, lse
         if n == 0:
             continue
         length = row_length(n)
-        blocks = length // 16
-        q, v = np.zeros((length, channels), qkv.dtype), np.zeros((length, channels), qkv.dtype)
-        k = np.zeros((channels, length), qkv.dtype)
-        square = np.zeros((2, length, blocks, 16), qkv.dtype)
+        rows, k = np.zeros((3, length, channels), qkv.dtype), np.zeros((channels, length), qkv.dtype)
+        q, v, mixed = rows[0], rows[1], rows[2]
+        square = np.zeros((2, length, length), qkv.dtype)
         p, room = square[0], square[1].reshape(-1, 16)
-        mixed = np.zeros((length, channels // 16, 16), qkv.dtype)
+        lanes = p.reshape(length, -1, 16)
         for h in range(heads):
             _load_rows(qkv, h * d, begin, n, d, q)
             _load_columns(qkv, width + h * d, begin, n, d, 1 / math.sqrt(d), k)
             _load_rows(qkv, 2 * width + h * d, begin, n, d, v)
-            _matmul(q.reshape(length, -1, 8), k.reshape(-1, 8, blocks, 16), p, n)
+            _matmul(q, k, p, n, d)
             at = bias_offsets[jet] + h * n * length
-            _add_bias(p, bias[at : at + n * length], n)
-            _softmax(p, n, room, exact, lse[h, begin : begin + n])
-            _matmul(p.reshape(length, -1, 8), v.reshape(-1, 8, channels // 16, 16), mixed, n)
+            _add_bias(lanes, bias[at : at + n * length], n)
+            _softmax(lanes, n, room, exact, lse[h, begin : begin + n])
+            _matmul(p, v, mixed, n, n)
             for i in range(n):
                 for c in range(d):
-                    out[begin + i, h * d + c] = mixed[i, c >> 4, c & 15]
+                    out[begin + i, h * d + c] = mixed[i, c]
 
 
 @_compile
@@ -248,13 +271,13 @@ def attend_backward(
         if n == 0:
             continue
         length = row_length(n)
-        blocks = length // 16
         rows = np.zeros((4, length, channels), qkv.dtype)
         columns = np.zeros((5, channels, length), qkv.dtype)
-        square = np.zeros((3, length, blocks, 16), qkv.dtype)
+        square = np.zeros((3, length, length), qkv.dtype)
         q, k, go, mixed = rows[0], rows[1], rows[2], rows[3]
         qt, kt, vt, got, sums = columns[0], columns[1], columns[2], columns[3], columns[4]
         p, ds, room = square[0], square[1], square[2].reshape(-1, 16)
+        lanes, ds_lanes = p.reshape(length, -1, 16), ds.reshape(length, -1, 16)
         for h in range(heads):
             _load_rows(qkv, h * d, begin, n, d, q)
             _load_columns(qkv, h * d, begin, n, d, scale, qt)
@@ -263,37 +286,20 @@ def attend_backward(
             _load_columns(qkv, 2 * width + h * d, begin, n, d, 1.0, vt)
             _load_rows(grad, h * d, begin, n, d, go)
             _load_columns(grad, h * d, begin, n, d, 1.0, got)
-            _matmul(q.reshape(length, -1, 8), kt.reshape(-1, 8, blocks, 16), p, n)
+            _matmul(q, kt, p, n, d)
             at = bias_offsets[jet] + h * n * length
-            _add_bias(p, bias[at : at + n * length], n)
-            _subtract(p, lse[h, begin : begin + n], n)
-            _exp(p[:n].reshape(-1, 16), room, exact)
-            _matmul(go.reshape(length, -1, 8), vt.reshape(-1, 8, blocks, 16), ds, n)
-            _score_gradient(p, ds, n, grad_bias[at : at + n * length])
-            p[n:] = 0  # an odd number of rows was rounded up
-            ds[n:] = 0
-            _matmul(
-                ds.reshape(length, -1, 8),
-                k.reshape(-1, 8, channels // 16, 16),
-                mixed.reshape(length, -1, 16),
-                n,
-            )
+            _add_bias(lanes, bias[at : at + n * length], n)
+            _subtract(lanes, lse[h, begin : begin + n], n)
+            _exp(lanes[:n].reshape(-1, 16), room, exact)
+            _matmul(go, vt, ds, n, d)
+            _score_gradient(lanes, ds_lanes, n, grad_bias[at : at + n * length])
+            _matmul(ds, k, mixed, n, n)
             for i in range(n):
                 for c in range(d):
                     grad_qkv[begin + i, h * d + c] = mixed[i, c] * scale
-            _matmul(
-                qt.reshape(channels, -1, 8),
-                ds.reshape(-1, 8, blocks, 16),
-                sums.reshape(channels, blocks, 16),
-                d,
-            )
+            _matmul(qt, ds, sums, d, n)
             _store_columns(sums, grad_qkv, width + h * d, begin, n, d)
-            _matmul(
-                got.reshape(channels, -1, 8),
-                p.reshape(-1, 8, blocks, 16),
-                sums.reshape(channels, blocks, 16),
-                d,
-            )
+            _matmul(got, p, sums, d, n)
             _store_columns(sums, grad_qkv, 2 * width + h * d, begin, n, d)
 
 
