@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import uproot
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -96,3 +98,19 @@ def test_every_target_sets_itself_up(target: str) -> None:
         ["make", "--dry-run", "--always-make", target], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert answer.stdout.index("setup.sh") < answer.stdout.index(".venv/bin/")
+
+
+def test_the_file_map_names_every_file() -> None:
+    readme = (ROOT / "README.md").read_text()
+    modules = [p for p in (ROOT / "jepalib").rglob("*.py") if p.name != "__init__.py"]
+    missing = [str(p.relative_to(ROOT)) for p in modules if f" {p.name} " not in readme]
+    assert not missing, f"add a line to README.md for {missing}"
+
+
+def test_the_note_on_the_sample_has_its_seed() -> None:
+    command = re.search(r"--jets-per-class (\d+) --seed (\d+)", (ROOT / "data" / "README.md").read_text())
+    files = sorted((ROOT / "data" / "sample").glob("*.root"))
+    assert len(files) == 10
+    for path in files:
+        made = json.loads(str(uproot.open(path)["parameters"]))
+        assert (made["jets"], made["seed"]) == (int(command[1]), int(command[2])), path.name
