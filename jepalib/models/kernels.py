@@ -149,11 +149,10 @@ def _add_bias(scores, bias, n):
     """Adds the bias of a head, or, where there is none, NO_KEY beyond the n-th place."""
     blocks = scores.shape[1]
     if len(bias):
-        table = bias.reshape(n, blocks, 16)
-        for i in range(n):
-            for b in range(blocks):
-                for lane in range(16):
-                    scores[i, b, lane] += table[i, b, lane]
+        flat, table = scores.reshape(-1, 16), bias.reshape(-1, 16)
+        for b in range(n * blocks):
+            for lane in range(16):
+                flat[b, lane] += table[b, lane]
     else:
         for i in range(n):
             for lane in range(n - 16 * (blocks - 1), 16):
@@ -177,8 +176,8 @@ def _subtract(p, rows, n):
 
 
 @_compile
-def _softmax(p, n, room, exact, lse):
-    """Rows of scores become probabilities; their log-sum-exp goes to `lse`."""
+def _softmax(p, n, room, exact, lse, sums):
+    """exp(scores - maximum of the row); the sums of rows, and the logarithms of those of exp(scores)."""
     for i in range(n):
         top = p[i, 0, 0]
         for b in range(p.shape[1]):
@@ -193,9 +192,7 @@ def _softmax(p, n, room, exact, lse):
             for lane in range(16):
                 total += p[i, b, lane]
         lse[i] += math.log(total)
-        for b in range(p.shape[1]):
-            for lane in range(16):
-                p[i, b, lane] /= total
+        sums[i] = total
 
 
 @_compile
@@ -220,6 +217,7 @@ def attend(qkv, offsets, bias, bias_offsets, heads, exact, first, last, out, lse
             continue
         length = row_length(n)
         rows, k = np.zeros((3, length, channels), qkv.dtype), np.zeros((channels, length), qkv.dtype)
+        sums = np.zeros(length, qkv.dtype)
         q, v, mixed = rows[0], rows[1], rows[2]
         square = np.zeros((2, length, length), qkv.dtype)
         p, room = square[0], square[1].reshape(-1, 16)
@@ -231,11 +229,11 @@ def attend(qkv, offsets, bias, bias_offsets, heads, exact, first, last, out, lse
             _matmul(q, k, p, n, d)
             at = bias_offsets[jet] + h * n * length
             _add_bias(lanes, bias[at : at + n * length], n)
-            _softmax(lanes, n, room, exact, lse[h, begin : begin + n])
+            _softmax(lanes, n, room, exact, lse[h, begin : begin + n], sums)
             _matmul(p, v, mixed, n, n)
             for i in range(n):
                 for c in range(d):
-                    out[begin + i, h * d + c] = mixed[i, c]
+                    out[begin + i, h * d + c] = mixed[i, c] / sums[i]
 
 
 @_compile
@@ -250,11 +248,10 @@ def _score_gradient(p, ds, n, grad_bias):
             for lane in range(16):
                 ds[i, b, lane] = p[i, b, lane] * (ds[i, b, lane] - delta)
     if len(grad_bias):
-        table = grad_bias.reshape(n, ds.shape[1], 16)
-        for i in range(n):
-            for b in range(ds.shape[1]):
-                for lane in range(16):
-                    table[i, b, lane] += ds[i, b, lane]
+        flat, table = ds.reshape(-1, 16), grad_bias.reshape(-1, 16)
+        for b in range(table.shape[0]):
+            for lane in range(16):
+                table[b, lane] += flat[b, lane]
 
 
 @_compile
