@@ -81,7 +81,9 @@ def find_sources(sources: Sequence[Path]) -> list[Source]:
     for given in map(Path, sources):
         if not given.exists():
             raise JepalibError(f"{given}: no such file or directory")
-        paths.update(path.resolve() for path in (given.rglob("*.root") if given.is_dir() else [given]))
+        found = given.rglob("*.root") if given.is_dir() else [given]
+        # Not resolved: the split is the folder in which a file or a link to it lies.
+        paths.update(Path(os.path.abspath(path)) for path in found)
     if not paths:
         raise JepalibError(f"no .root files in {', '.join(map(str, sources)) or 'an empty list of sources'}")
     base = os.path.commonpath([path.parent.parent for path in paths])

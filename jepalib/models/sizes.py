@@ -41,7 +41,7 @@ PAIR = (64, 64, 64)
 # Mini is ParT as published (arXiv:2202.03772). Predictor widths above Mini are not
 # published: half of the encoder's, as Mini has it.
 SIZES: dict[str, Size] = {
-    "nano": Size(64, (64, 256, 64), 8, 4, 1, PAIR, 48, 8, 2, 1),
+    "nano": Size(64, (64, 256, 64), 8, 4, 1, (32, 32, 32), 48, 8, 2, 1),
     "mini": Size(128, (128, 512, 128), 8, 8, 2, PAIR, 64, 8, 4, 1),
     "tiny": Size(192, (192, 512, 192), 8, 12, 3, PAIR, 96, 8, 6, 1),
     "small": Size(384, (384, 512, 384), 8, 12, 3, PAIR, 192, 8, 6, 1),

@@ -210,3 +210,14 @@ def test_the_committed_sample_is_read_whole(tmp_path):
     total = torch.zeros(1000, 4).index_add_(0, jets.jet_of_particle, jets.particles[:, :4])
     ratio = torch.hypot(total[:, 0], total[:, 1]) / jets.observable("pt")
     assert (ratio - 1).abs().median() < 0.01  # the constituents make up the jet
+
+
+def test_a_link_counts_where_it_lies(tmp_path):
+    source = tmp_path / "elsewhere" / "a.root"
+    source.parent.mkdir()
+    write_jets(source, make_jets([5] * 20))
+    for split in ("train", "val"):
+        (tmp_path / "tree" / split).mkdir(parents=True)
+        (tmp_path / "tree" / split / "a.root").symlink_to(source)
+    store = convert([tmp_path / "tree"], tmp_path / "store", quiet=True)
+    assert {name: len(rows) for name, rows in store.splits().items()} == {"train": 20, "val": 20}
