@@ -11,7 +11,7 @@ import itertools
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from jepalib.progress import Progress
 from jepalib.training.classifiers import HEADS
 from jepalib.training.config import override
 from jepalib.training.distributed import World
-from jepalib.training.few_shot import AdaptConfig, Arm, run_probe, run_training
+from jepalib.training.few_shot import AdaptConfig, Arm, Training, report, run_probe, train_classifier
 from jepalib.training.runs import Run, write_atomically
 
 MODES = ("linear-probe", "frozen", "fine-tuned", "from-scratch")
@@ -115,6 +115,7 @@ class _Bench:
         self.val = self._some("val", config.val_jets)
         self.test = self._some("test", config.test_jets)
         self._frozen: Arm | None = None
+        self._kept: dict[Point, Training] = {}  # the best trial of a tuning is its seed's training
 
     def _some(self, split: str, jets: int) -> np.ndarray:
         rows = self.store.rows(split)
@@ -169,16 +170,17 @@ class _Bench:
         if point.mode == "linear-probe":
             return run_probe(arm, rows, point.seed)
         trial = self._tuned(point)
-        folder = self.out / "models" / point.name
-        return run_training(arm, point.head, rows, point.seed, trial, folder)
+        training = self._kept.pop(point, None) or train_classifier(arm, point.head, rows, point.seed, trial)
+        return report(training, self.out / "models" / point.name, asdict(point))
 
     def _arm(self, mode: str) -> Arm:
         """What is trained in this mode; frozen embeddings are made once."""
-        if mode in ("frozen", "linear-probe") and self._frozen is not None:
+        frozen = mode in ("frozen", "linear-probe")
+        if frozen and self._frozen is not None:
             return self._frozen
         encoder = None if mode == "from-scratch" else self.run.encoder()
-        arm = Arm(self.config, self.run, encoder, self.store, self.val, self.test, mode, self.world)
-        if arm.frozen:
+        arm = Arm(self.config, self.run, encoder, self.store, self.val, self.test, frozen, self.world)
+        if frozen:
             self._frozen = arm
         return arm
 
@@ -201,14 +203,15 @@ class _Bench:
         arm = self._arm(point.mode)
         scales = (0.0,) if arm.frozen else self.config.encoder_scales
         grid = [{"rate": r, "encoder_scale": s} for r, s in itertools.product(self.config.rates, scales)]
-        tried = grid
-        if len(grid) > 1:
-            rows = self._labelled(Point(point.mode, point.head, point.labels, 0))
-            tried = [{**t, **run_training(arm, point.head, rows, 0, t, None)} for t in grid]
-        best = max(zip(tried, grid), key=lambda pair: pair[0].get("val_accuracy", 0.0))[1]
+        first = replace(point, seed=0)
+        rows = self._labelled(first)
+        trainings = [train_classifier(arm, point.head, rows, 0, trial) for trial in grid]
+        best = max(trainings, key=lambda training: training.best.accuracy)
+        self._kept = {first: best}
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, json.dumps({"best": best, "trials": tried}, indent=1) + "\n")
-        return best
+        record = {"best": best.trial, "trials": [training.row() for training in trainings]}
+        write_atomically(file, json.dumps(record, indent=1) + "\n")
+        return best.trial
 
     def table(self) -> pd.DataFrame:
         """All points so far, in order, also as OUT/few_shot.csv."""

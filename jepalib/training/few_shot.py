@@ -84,6 +84,7 @@ class Arm:
     Attributes:
         encoder: pre-trained, None from scratch.
         val, test: store rows for choosing and for reporting.
+        frozen: whether the encoder stays as it is.
     """
 
     config: AdaptConfig
@@ -92,13 +93,8 @@ class Arm:
     store: JetStore
     val: np.ndarray
     test: np.ndarray
-    mode: str
+    frozen: bool
     world: World
-
-    @property
-    def frozen(self) -> bool:
-        """Whether the encoder stays as it is."""
-        return self.mode in ("frozen", "linear-probe")
 
     @property
     def classifier_config(self) -> ClassifierConfig:
@@ -129,31 +125,27 @@ def run_probe(arm: Arm, rows: np.ndarray, seed: int) -> dict[str, object]:
     return {**tagging_metrics(probe.probabilities, labels), "C": probe.setting, "test_jets": len(arm.test)}
 
 
-def run_training(
-    arm: Arm, head: str, rows: np.ndarray, seed: int, trial: dict[str, float], folder: Path | None
-) -> dict[str, object]:
-    """Train a classifier on the labelled rows and report its best moment.
+def train_classifier(arm: Arm, head: str, rows: np.ndarray, seed: int, trial: dict[str, float]) -> Training:
+    """Train a classifier on the labelled rows; judged on validation jets alone.
 
     Args:
         trial: peak rate of the head and the encoder's share of it.
-        folder: where the classifier is saved; None for a tuning trial, which is judged
-            on validation jets alone.
     """
-    training = _Training(arm, head, rows, seed, trial)
-    best = training.go()
-    row = {
-        "val_accuracy": best.accuracy,
-        "steps": training.steps,
-        "best_step": best.step,
-        **trial,
-        "val_jets": len(arm.val),
-    }
-    if folder is None:
-        return row
-    training.classifier.load_state_dict(best.weights)
-    labels = np.asarray(arm.store.labels[arm.test])
-    metrics = tagging_metrics(training.scores(arm.test), labels)
-    notes = {**row, "mode": arm.mode, "labels": len(rows), "seed": seed, "accuracy": metrics["accuracy"]}
+    training = Training(arm, head, rows, seed, trial)
+    training.go()
+    return training
+
+
+def report(training: Training, folder: Path, about: dict[str, object]) -> dict[str, object]:
+    """Test figures of the best moment of a training, whose classifier is saved in `folder`.
+
+    Args:
+        about: what the classifier is, kept beside its weights.
+    """
+    arm, row = training.arm, training.row()
+    training.classifier.load_state_dict(training.best.weights)
+    metrics = tagging_metrics(training.scores(arm.test), np.asarray(arm.store.labels[arm.test]))
+    notes = {**about, **row, "accuracy": metrics["accuracy"]}
     save_classifier(folder, training.classifier, training.config, notes)
     return {**metrics, **row, "test_jets": len(arm.test)}
 
@@ -165,7 +157,7 @@ class _Best:
     weights: dict[str, Tensor]
 
 
-class _Training:
+class Training:
     """A classifier, its optimiser and the validation that picks its best moment."""
 
     def __init__(self, arm: Arm, head: str, rows: np.ndarray, seed: int, trial: dict[str, float]) -> None:
@@ -180,8 +172,18 @@ class _Training:
         self.check_every = max(1, self.steps // arm.config.checks)
         self.best: _Best | None = None
 
-    def go(self) -> _Best:
-        """All steps; the weights of the step with the best validation accuracy."""
+    def row(self) -> dict[str, object]:
+        """What was chosen, and how it did on validation jets."""
+        return {
+            "val_accuracy": self.best.accuracy,
+            "steps": self.steps,
+            "best_step": self.best.step,
+            **self.trial,
+            "val_jets": len(self.arm.val),
+        }
+
+    def go(self) -> None:
+        """All steps; `best` keeps the weights with the best validation accuracy."""
         c = self.arm.config
         loop = Loop(
             module=self.classifier,
@@ -196,7 +198,6 @@ class _Training:
         )
         self._train_mode()
         loop.run(0, self.steps, self._after)
-        return self.best
 
     def _optimizer(self) -> torch.optim.Optimizer:
         """Encoder and head with rates of their own; the head's decays as the encoder's."""
