@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from jepalib.errors import JepalibError
 from jepalib.jets import Jets
+from jepalib.models.memory import keep_freed_memory
 from jepalib.training.distributed import World, synchronise_gradients
 
 
@@ -77,6 +78,7 @@ class Loop:
         Raises:
             JepalibError: loss or gradient is not finite; no weight was changed by that step.
         """
+        keep_freed_memory()
         for step in range(start, stop):
             result = self._step(step)
             if after(result):
