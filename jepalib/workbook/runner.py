@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from jepalib.workbook.profiles import profile_values
 from jepalib.workbook.versions import environment
 
 MANIFEST = "manifest.json"
+GALLERY_PROFILE = "laptop"  # the default run; its figures are the project's gallery
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,8 @@ def run(jobs: Sequence[Job], profile: str, force: bool = False, quiet: bool = Fa
             _say_failure(job, failed)
             break
     page = report.write(run_dir, profile)
+    if failed is None and run_dir == project_root() / "runs" / GALLERY_PROFILE:
+        _fill_gallery(run_dir)
     total = time.monotonic() - began
     _say(f"{'stopped' if failed else 'all done'} after {total:.0f} s; open {page}", quiet)
     return failed is None
@@ -130,6 +134,14 @@ def _run_one(job: Job, title: str, quiet: bool) -> Failure | None:
     if failure is None:
         _say(f"{title}: done in {manifest['seconds']:.0f} s", quiet)
     return failure
+
+
+def _fill_gallery(run_dir: Path) -> None:
+    """Copies the figures of the default run to `figures/` of the project."""
+    gallery = project_root() / "figures"
+    gallery.mkdir(exist_ok=True)
+    for figure in run_dir.glob("[0-9][0-9]_*/figures/*.png"):
+        shutil.copyfile(figure, gallery / f"{figure.parents[1].name}_{figure.name}")
 
 
 def _say(text: str, quiet: bool) -> None:

@@ -76,7 +76,7 @@ stage.show(fig, "multiplicity", "Number of constituents by class.")
 
 # %%
 fig = plots.particle_spectra(jets)
-stage.show(fig, "spectra", "Transverse momentum of the constituents by type.")
+stage.show(fig, "spectra", "Constituents by type: transverse momentum, distance from the axis, impact parameter.")
 
 # %%
 kinds = particle_types(jets)
@@ -148,7 +148,7 @@ stage.finding(
 
 # %%
 fig = plots.inputs_before_after(jets)
-stage.show(fig, "inputs", "The inputs before (grey) and after (colour) the transform.")
+stage.show(fig, "inputs", "The 17 inputs after the transform (grey, lower axes) and before it (blue, upper axes).")
 
 # %%
 transformed = model_inputs(jets)

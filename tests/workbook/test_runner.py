@@ -162,3 +162,14 @@ def test_unknown_profile_and_notebook(project: Path) -> None:
         runner.run_notebooks([], "huge")
     with pytest.raises(JepalibError, match="there are: 01_first"):
         runner.run_notebooks(["07"], "smoke")
+
+
+def test_the_default_run_fills_the_gallery(project: Path) -> None:
+    draw = "folder = __import__('pathlib').Path(run_dir) / '01_first' / 'figures'\nfolder.mkdir(parents=True)"
+    write_notebook(
+        project, "01_first", draw + "\n(folder / 'a.png').write_bytes(b'picture')", finish("01_first")
+    )
+    assert runner.run_notebooks([], "smoke", quiet=True)
+    assert not (project / "figures").exists()
+    assert runner.run_notebooks([], "laptop", quiet=True)
+    assert (project / "figures" / "01_first_a.png").read_bytes() == b"picture"
