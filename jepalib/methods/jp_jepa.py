@@ -19,23 +19,25 @@ from jepalib.errors import JepalibError
 from jepalib.jets import Jets
 from jepalib.masking import MaskConfig, Masks
 from jepalib.methods.losses import koleo, sigreg, smooth_l1
+from jepalib.methods.outputs import Outputs
 from jepalib.methods.probes import PROBES, Probes
 from jepalib.models.particle_transformer import Encoded, ParticleTransformer
+from jepalib.models.pooling import mean_particles
 from jepalib.models.predictors import ParticlePredictor
 from jepalib.models.sizes import Size
 from jepalib.schema import PARTICLE_COLUMN, PARTICLE_FIELDS, PID_FIELDS, TD_FIELDS
 
-REGULARISERS = ("koleo", "sigreg", "none")
+REGULARISERS = {"koleo": 0.1, "sigreg": 0.05, "none": 0.0}  # with the paper's weights
 
 
 @dataclass(frozen=True)
 class JPJEPAConfig:
-    """Everything of the objective; the defaults are the paper's (Tables 3, 6 and 7).
+    """Everything of the objective; defaults as in the paper (Tables 3, 6, 7), with every probe on.
 
     Attributes:
         masks: how context and targets are drawn.
-        lambda_particle, lambda_cls, lambda_regulariser: weights of the losses (0.1 for
-            KoLeo, 0.05 for SIGReg).
+        lambda_particle, lambda_cls, lambda_regulariser: weights of the losses; the
+            regulariser's is 0.1 for KoLeo and 0.05 for SIGReg when not given.
         regulariser: one of `REGULARISERS`, on the predictor's [CLS].
         cls_from_context: the context [CLS] is pulled to the teacher's as well.
         predictor_cls: the context [CLS] is a token of the predictor.
@@ -51,7 +53,7 @@ class JPJEPAConfig:
     masks: MaskConfig = field(default_factory=MaskConfig)
     lambda_particle: float = 1.0
     lambda_cls: float = 1.0
-    lambda_regulariser: float = 0.1
+    lambda_regulariser: float | None = None
     regulariser: str = "koleo"
     cls_from_context: bool = False
     predictor_cls: bool = True
@@ -73,28 +75,18 @@ class JPJEPAConfig:
                 raise JepalibError(f"probe '{name}' is not one of {', '.join(PROBES)}")
         if missing := set(self.probes_with_gradient) - set(self.probes):
             raise JepalibError(f"probes_with_gradient names {sorted(missing)}, absent from probes")
+        for name in ("lambda_particle", "lambda_cls", "regulariser_weight", "lambda_probes"):
+            if getattr(self, name) < 0:
+                raise JepalibError(f"{name} = {getattr(self, name)}: a weight cannot be negative")
         for name in ("pid_dropout", "td_dropout", "ema_start", "ema_end"):
             if not 0 <= getattr(self, name) <= 1:
                 raise JepalibError(f"{name} = {getattr(self, name)} is not between 0 and 1")
 
-
-@dataclass(frozen=True)
-class Outputs:
-    """What one forward pass of a method gives.
-
-    Attributes:
-        loss: the objective, whose gradient reaches the encoder.
-        probe_loss: sum of the losses of the stopped probes, which train themselves alone.
-        parts: its parts and the probes' losses by name, not weighted.
-        figures: readable figures such as probe accuracy.
-        embeddings: teacher's mean particle and [CLS] per jet, detached, for diagnostics.
-    """
-
-    loss: Float[Tensor, ""]
-    probe_loss: Float[Tensor, ""]
-    parts: dict[str, Float[Tensor, ""]]
-    figures: dict[str, Float[Tensor, ""]]
-    embeddings: dict[str, Float[Tensor, "jets width"]]
+    @property
+    def regulariser_weight(self) -> float:
+        """Weight of the regulariser: as given, or the paper's."""
+        given = self.lambda_regulariser
+        return REGULARISERS[self.regulariser] if given is None else given
 
 
 class JPJEPA(nn.Module):
@@ -193,7 +185,7 @@ class JPJEPA(nn.Module):
         """Weighted sum of all that the encoder learns from (JP-JEPA Eq. 8)."""
         c = self.config
         weights = {"particle": c.lambda_particle, "cls": c.lambda_cls, "context_cls": c.lambda_cls}
-        weights |= {"koleo": c.lambda_regulariser, "sigreg": c.lambda_regulariser}
+        weights[c.regulariser] = c.regulariser_weight
         weights |= dict.fromkeys(c.probes_with_gradient, c.lambda_probes)
         return sum(weights[name] * part for name, part in parts.items() if name in weights)
 
@@ -214,13 +206,6 @@ class JPJEPA(nn.Module):
 def ema_update(teacher: Iterable[Tensor], student: Iterable[Tensor], momentum: float) -> None:
     """In place: every teacher tensor becomes momentum * teacher + (1 - momentum) * student."""
     torch._foreach_lerp_(list(teacher), [p.detach() for p in student], 1.0 - momentum)
-
-
-def mean_particles(encoded: Encoded, jets: Jets) -> Float[Tensor, "jets width"]:
-    """Mean particle representation of each jet (zeros for a jet without particles)."""
-    total = encoded.particles.new_zeros(len(jets), encoded.particles.shape[1])
-    total.index_add_(0, jets.jet_of_particle, encoded.particles)
-    return total / jets.counts.clamp_min(1)[:, None]
 
 
 def drop_features(jets: Jets, config: JPJEPAConfig, generator: torch.Generator | None) -> Jets:

@@ -31,8 +31,8 @@ def koleo(z: Float[Tensor, "jets width"]) -> Float[Tensor, ""]:
     z = F.normalize(z.float(), dim=1)
     if len(z) < 2:
         return z.sum() * 0.0
-    with torch.no_grad():
-        likeness = z @ z.T
+    with torch.no_grad(), torch.autocast(z.device.type, enabled=False):
+        likeness = z @ z.T  # in bfloat16 the nearest neighbour would be a wrong one
         likeness.fill_diagonal_(-2.0)
         nearest = likeness.argmax(dim=1)
     distance = ((z - z[nearest]).square().sum(dim=1) + KOLEO_FLOOR**2).sqrt()
@@ -55,7 +55,8 @@ def sigreg(
     axes = torch.randn(directions, z.shape[1], generator=generator)
     axes = F.normalize(axes, dim=1).to(z.device)
     knots = torch.linspace(-5.0, 5.0, 17, device=z.device)
-    phase = (z @ axes.T)[:, :, None] * knots  # jets, directions, knots
+    with torch.autocast(z.device.type, enabled=False):
+        phase = (z @ axes.T)[:, :, None] * knots  # jets, directions, knots
     gauss = torch.exp(-0.5 * knots.square())
     error = (phase.cos().mean(0) - gauss).square() + phase.sin().mean(0).square()
     return torch.trapezoid(error * gauss, knots, dim=1).mean()

@@ -54,6 +54,12 @@ class Probes(nn.Module):
             outputs: by probe, the representations it may use (with or without gradient).
             targets: the masked particles themselves, same order.
         """
+        with torch.autocast(targets.particles.device.type, enabled=False):
+            return self._losses(outputs, targets)
+
+    def _losses(
+        self, outputs: dict[str, Tensor], targets: Jets
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         losses, figures = {}, {}
         a, b = pairs_within_jets(targets.offsets)
         for name, head in self.heads.items():

@@ -1,4 +1,4 @@
-"""The methods by name. A new objective is one module and one line here.
+"""The methods by name. A new objective is one module, a line here and a preset (training.presets).
 
 A method is an `nn.Module` built as ``Method.module(size, config, inputs, micro_batch)``
 with ``forward(jets, masks, generator) -> Outputs``, ``mask_config``, ``student``,

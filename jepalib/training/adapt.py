@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import multiprocessing
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -53,6 +57,7 @@ def adapt(
     seeds: int = 3,
     heads: Sequence[str] = ("mlp",),
     overrides: Mapping[str, object] | None = None,
+    workers: int | None = None,
     quiet: bool = False,
 ) -> pd.DataFrame:
     """The few-shot table, written to OUT/few_shot.csv; finished points are not made again.
@@ -66,6 +71,8 @@ def adapt(
         seeds: how many seeds (label subset, initialisation, batches) a point.
         heads: any of `classifiers.HEADS`.
         overrides: settings of `AdaptConfig` by name.
+        workers: processes that make points side by side, each on its share of the
+            cores; None for one per core, or one in all on a GPU.
 
     Raises:
         JepalibError: unknown mode, head or setting, too few jets, or `out` holds a
@@ -73,15 +80,26 @@ def adapt(
     """
     config = override(AdaptConfig(), overrides or {})
     _check(run, labels, modes, seeds, heads)
-    source = Run.open(run) if run is not None else None
-    bench = _Bench(config, source, JetStore.open(data), Path(out))
+    bench = _Bench(config, run, Path(data), Path(out))
     bench.claim()
-    points = _plan(labels, modes, seeds, heads)
-    with Progress(len(points), "adapt", unit="points", quiet=quiet) as bar:
-        for point in points:
-            bench.make(point)
-            bar.add(1, note=point.name)
+    missing = [point for point in _plan(labels, modes, seeds, heads) if not bench.has(point)]
+    # The first seed of a setting tunes for the others, the longest trainings come first.
+    missing.sort(key=lambda point: -point.labels)
+    stages = [[p for p in missing if p.seed == 0], [p for p in missing if p.seed > 0]]
+    workers = _workers(workers, len(missing))
+    with Progress(len(missing), "adapt", unit="points", quiet=quiet) as bar:
+        for points in stages:
+            for point in bench.make_all(points, workers):
+                bar.add(1, note=point.name)
     return bench.table()
+
+
+def _workers(asked: int | None, points: int) -> int:
+    """Processes to use; trainings are so small that a core each beats sharing all cores."""
+    if asked is not None and asked < 1:
+        raise JepalibError(f"workers = {asked}: give a whole number of at least 1")
+    cores = 1 if torch.cuda.is_available() else len(os.sched_getaffinity(0))
+    return max(1, min(asked or cores, points))
 
 
 def _check(run: Path | None, labels, modes, seeds: int, heads) -> None:
@@ -93,8 +111,8 @@ def _check(run: Path | None, labels, modes, seeds: int, heads) -> None:
     for head in heads:
         if head not in HEADS:
             raise JepalibError(f"head '{head}' is not one of {', '.join(HEADS)}")
-    if not labels or min(labels) < 1 or seeds < 1:
-        raise JepalibError(f"labels {list(labels)}, seeds {seeds}: give positive numbers")
+    if not labels or min(labels) < 2 or seeds < 1:
+        raise JepalibError(f"labels {list(labels)}, seeds {seeds}: give at least 2 labels and 1 seed")
 
 
 def _plan(labels, modes, seeds: int, heads) -> list[Point]:
@@ -108,8 +126,13 @@ def _plan(labels, modes, seeds: int, heads) -> list[Point]:
 class _Bench:
     """Store, encoder and folder that all points share."""
 
-    def __init__(self, config: AdaptConfig, run: Run | None, store: JetStore, out: Path) -> None:
-        self.config, self.run, self.store, self.out = config, run, store, out
+    def __init__(self, config: AdaptConfig, run: Path | None, data: Path, out: Path) -> None:
+        self.arguments = (config, run, data, out)
+        self.config, self.out = config, out
+        self.run = Run.open(run) if run is not None else None
+        if self.run is not None:
+            _ = self.run.manifest  # says so if the pre-training is not finished
+        self.store = JetStore.open(data)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.world = World(0, 1, device)
         self.val = self._some("val", config.val_jets)
@@ -139,33 +162,59 @@ class _Bench:
         self.out.mkdir(parents=True, exist_ok=True)
         write_atomically(file, text)
 
-    def make(self, point: Point) -> None:
-        """One point's row into OUT/points, unless it is there."""
-        file = self.out / "points" / f"{point.name}.json"
-        if file.is_file():
+    def has(self, point: Point) -> bool:
+        """Whether the point was made already."""
+        return (self.out / "points" / f"{point.name}.json").is_file()
+
+    def make_all(self, points: list[Point], workers: int) -> Iterator[Point]:
+        """Make the points, giving each when it is done.
+
+        Raises:
+            JepalibError: a worker was killed.
+        """
+        if workers == 1 or len(points) < 2:
+            yield from (self.make(point) for point in points)
             return
+        threads = max(1, len(os.sched_getaffinity(0)) // workers)
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, context, _begin, (self.arguments, threads)) as pool:
+            jobs = [pool.submit(_make, point) for point in points]
+            try:
+                yield from (job.result() for job in as_completed(jobs))
+            except BrokenProcessPool:
+                raise JepalibError(
+                    "adapt: a worker was killed (out of memory?); the points so far are kept, call again, "
+                    "perhaps with fewer --workers"
+                ) from None
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def make(self, point: Point) -> Point:
+        """One point's row into OUT/points."""
+        file = self.out / "points" / f"{point.name}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         begun = time.perf_counter()
         figures = self._figures(point)
-        row = {**self._source(), **asdict(point), **figures, "seconds": round(time.perf_counter() - begun, 2)}
-        write_atomically(file, json.dumps(row) + "\n")
-
-    def _source(self) -> dict[str, object]:
-        """Which pre-training a row belongs to."""
-        if self.run is None:
-            return {"method": None, "size": self.config.size, "run": None, "jets_pretrained": 0}
-        seen = self.run.metrics()
-        jets = int(seen["jets_seen"].iloc[-1]) if len(seen) else 0
-        config = self.run.config
-        return {
-            "method": config.method,
-            "size": config.size,
-            "run": self.run.path.name,
-            "jets_pretrained": jets,
+        row = {
+            **self._source(point.mode),
+            **asdict(point),
+            **figures,
+            "seconds": round(time.perf_counter() - begun, 2),
         }
+        write_atomically(file, json.dumps(row) + "\n")
+        return point
+
+    def _source(self, mode: str) -> dict[str, object]:
+        """Which pre-training a row belongs to; none for a network from scratch."""
+        size = self.run.config.size if self.run else self.config.size
+        if self.run is None or mode == "from-scratch":
+            return {"method": None, "size": size, "run": None, "jets_pretrained": 0}
+        seen = self.run.manifest["jets_seen"]
+        name = self.run.path.name
+        return {"method": self.run.config.method, "size": size, "run": name, "jets_pretrained": seen}
 
     def _figures(self, point: Point) -> dict[str, object]:
-        arm = self._arm(point.mode)
+        arm = self._arm(point)
         rows = self._labelled(point)
         if point.mode == "linear-probe":
             return run_probe(arm, rows, point.seed)
@@ -173,13 +222,15 @@ class _Bench:
         training = self._kept.pop(point, None) or train_classifier(arm, point.head, rows, point.seed, trial)
         return report(training, self.out / "models" / point.name, asdict(point))
 
-    def _arm(self, mode: str) -> Arm:
+    def _arm(self, point: Point) -> Arm:
         """What is trained in this mode; frozen embeddings are made once."""
-        frozen = mode in ("frozen", "linear-probe")
-        if frozen and self._frozen is not None:
+        frozen = point.mode in ("frozen", "linear-probe")
+        particles = point.head == "class-attention"
+        if frozen and self._frozen is not None and self._frozen.particles >= particles:
             return self._frozen
-        encoder = None if mode == "from-scratch" else self.run.encoder()
-        arm = Arm(self.config, self.run, encoder, self.store, self.val, self.test, frozen, self.world)
+        encoder = None if point.mode == "from-scratch" else self.run.encoder()
+        jets = (self.store, self.val, self.test)
+        arm = Arm(self.config, self.run, encoder, *jets, frozen, particles, self.world)
         if frozen:
             self._frozen = arm
         return arm
@@ -200,7 +251,7 @@ class _Bench:
         file = self.out / "tuning" / f"{point.mode}_{point.head}_{point.labels}.json"
         if file.is_file():
             return json.loads(file.read_text())["best"]
-        arm = self._arm(point.mode)
+        arm = self._arm(point)
         scales = (0.0,) if arm.frozen else self.config.encoder_scales
         grid = [{"rate": r, "encoder_scale": s} for r, s in itertools.product(self.config.rates, scales)]
         first = replace(point, seed=0)
@@ -224,3 +275,14 @@ class _Bench:
         table[whole] = table[whole].astype("Int64")  # a probe has no steps: empty, not 0
         write_atomically(self.out / "few_shot.csv", table.to_csv(index=False))
         return table
+
+
+def _begin(arguments: tuple, threads: int) -> None:
+    """A worker's own bench, on its share of the cores."""
+    global _worker_bench
+    torch.set_num_threads(threads)
+    _worker_bench = _Bench(*arguments)
+
+
+def _make(point: Point) -> Point:
+    return _worker_bench.make(point)

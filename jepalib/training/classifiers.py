@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save
 from jepalib.data.sampling import evaluation_batches
 from jepalib.data.store import JetStore
 from jepalib.errors import JepalibError
-from jepalib.jets import Jets, gather_rows
-from jepalib.methods.jp_jepa import mean_particles
+from jepalib.jets import gather_rows
 from jepalib.models.heads import ClassAttentionHead, Classifier, LinearHead, MLPHead
 from jepalib.models.particle_transformer import Encoded, ParticleTransformer
+from jepalib.models.pooling import pool
 from jepalib.models.sizes import SIZES
 from jepalib.schema import CLASSES
 from jepalib.training.config import config_from_dict
@@ -84,62 +84,66 @@ def load_classifier(folder: Path) -> tuple[Classifier, ClassifierConfig]:
 
 @dataclass(frozen=True)
 class EncodedJets:
-    """Jets together with what a frozen encoder makes of them: encode once, train heads often."""
+    """What a frozen encoder makes of jets: encode once, train heads often.
 
-    jets: Jets
+    Attributes:
+        labels, index: as in `Jets`.
+        offsets: of the particle representations, which are kept only if asked for.
+        encoded: jet and (perhaps no) particle representations.
+        pooled: [CLS], mean and maximum of the particles, what linear probes see.
+    """
+
+    labels: Int[torch.Tensor, " jets"]
+    index: Int[torch.Tensor, " jets"]
+    offsets: Int[torch.Tensor, " edges"]
     encoded: Encoded
-
-    @property
-    def index(self) -> Int[torch.Tensor, " jets"]:
-        """Store rows, as in `Jets.index`."""
-        return self.jets.index
+    pooled: Float[torch.Tensor, "jets features"]
 
     def __len__(self) -> int:
-        return len(self.jets)
+        return len(self.labels)
 
     def take(self, rows: Int[torch.Tensor, " chosen"]) -> EncodedJets:
         """The jets of the given places."""
-        gather, _ = gather_rows(self.jets.offsets, rows)
+        gather, offsets = gather_rows(self.offsets, rows)
         encoded = Encoded(self.encoded.particles[gather], self.encoded.cls[rows])
-        return EncodedJets(self.jets.take(rows), encoded)
+        return EncodedJets(self.labels[rows], self.index[rows], offsets, encoded, self.pooled[rows])
 
     def to(self, device: torch.device | str) -> EncodedJets:
         """The same on another device."""
         encoded = Encoded(self.encoded.particles.to(device), self.encoded.cls.to(device))
-        return EncodedJets(self.jets.to(device), encoded)
+        others = (x.to(device) for x in (self.labels, self.index, self.offsets))
+        return EncodedJets(*others, encoded, self.pooled.to(device))
 
 
 @torch.no_grad()
 def encode(
-    encoder: ParticleTransformer, store: JetStore, rows: np.ndarray | range, device: torch.device
+    encoder: ParticleTransformer,
+    store: JetStore,
+    rows: np.ndarray | range,
+    device: torch.device,
+    particles: bool = False,
 ) -> EncodedJets:
-    """Everything of the given rows, in their order, through a frozen encoder."""
+    """The given rows, in their order, through a frozen encoder.
+
+    Args:
+        particles: keep every particle's representation too (for heads that attend to them).
+    """
     encoder.eval()
-    jets = store.read(np.asarray(rows))
-    particles = torch.empty(len(jets.particles), encoder.width)
-    cls = torch.empty(len(jets), encoder.width)
-    for places, batch in evaluation_batches(store, np.asarray(rows), BATCH):
-        encoded = encoder(batch.to(device))
+    rows = np.asarray(rows)
+    counts = torch.from_numpy(np.asarray(store.counts[rows], np.int64)) * particles
+    offsets = torch.cat([torch.zeros(1, dtype=torch.long), counts.cumsum(0)])
+    cls, pooled = torch.empty(len(rows), encoder.width), torch.empty(len(rows), 3 * encoder.width)
+    kept = torch.empty(int(offsets[-1]), encoder.width)
+    for places, batch in evaluation_batches(store, rows, BATCH):
+        batch = batch.to(device)
+        encoded = encoder(batch)
         places = torch.from_numpy(places)
-        gather, _ = gather_rows(jets.offsets, places)
-        particles[gather] = encoded.particles.float().cpu()
         cls[places] = encoded.cls.float().cpu()
-    return EncodedJets(jets, Encoded(particles, cls))
-
-
-def pooled(batch: EncodedJets) -> Float[np.ndarray, "jets features"]:
-    """[CLS], mean and maximum of the particles, side by side: what linear probes see."""
-    return pool(batch.jets, batch.encoded).numpy()
-
-
-def pool(jets: Jets, encoded: Encoded) -> Float[torch.Tensor, "jets features"]:
-    """[CLS] ‖ mean ‖ max over particles; zeros in the last two for a jet without particles."""
-    particles = encoded.particles.float()
-    place = jets.jet_of_particle[:, None].expand_as(particles)
-    largest = particles.new_zeros(len(jets), particles.shape[1])
-    largest = largest.scatter_reduce(0, place, particles, "amax", include_self=False)
-    mean = mean_particles(Encoded(particles, encoded.cls), jets)
-    return torch.cat([encoded.cls.float(), mean, largest], dim=1)
+        pooled[places] = pool(batch, encoded).cpu()
+        if particles:
+            kept[gather_rows(offsets, places)[0]] = encoded.particles.float().cpu()
+    labels = torch.from_numpy(np.asarray(store.labels[rows], np.int64))
+    return EncodedJets(labels, torch.from_numpy(rows.copy()), offsets, Encoded(kept, cls), pooled)
 
 
 @torch.no_grad()

@@ -36,6 +36,7 @@ class PretrainConfig:
         micro_batch: jets per padded chunk inside the encoders.
         max_jets: use only so many (stratified) training jets, 0 for all.
         log_every, checkpoint_every: steps between metrics lines and checkpoints.
+        checkpoint_minutes: a checkpoint is also written after so long, for job queues.
     """
 
     method: str = "jp-jepa"
@@ -58,6 +59,7 @@ class PretrainConfig:
     seed: int = 0
     log_every: int = 50
     checkpoint_every: int = 500
+    checkpoint_minutes: float = 10.0
 
     def __post_init__(self) -> None:
         method = find_method(self.method)
@@ -71,8 +73,25 @@ class PretrainConfig:
                 raise JepalibError(f"{name} = {getattr(self, name)}: give a whole number of at least 1")
         if self.batch_size < 2:
             raise JepalibError("batch_size = 1: the regularisers compare jets, give at least 2")
+        not_negative = ("lr_start", "lr_final", "weight_decay", "predictor_weight_decay", "clip", "max_jets")
+        check_ranges(self, not_negative=(*not_negative, "seed"), positive=("lr", "checkpoint_minutes"))
         if not 0 <= self.warmup < 1:
-            raise JepalibError(f"warmup = {self.warmup} is a share of the run, between 0 and 1")
+            raise JepalibError(f"warmup = {self.warmup} is a share of the run, at least 0 and below 1")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise JepalibError(f"betas = {self.betas}: both at least 0 and below 1")
+
+
+def check_ranges(config: object, not_negative: tuple[str, ...], positive: tuple[str, ...]) -> None:
+    """Settings by name that must be at least 0, or above 0.
+
+    Raises:
+        JepalibError: one is not; the message names it.
+    """
+    for name in (*not_negative, *positive):
+        value = getattr(config, name)
+        if not (value > 0 or (name in not_negative and value == 0)):
+            needed = "above 0" if name in positive else "at least 0"
+            raise JepalibError(f"{name} = {value}: give a number {needed}")
 
 
 def config_from_dict(cls: type[T], values: Mapping[str, Any], source: str) -> T:
@@ -84,6 +103,10 @@ def config_from_dict(cls: type[T], values: Mapping[str, Any], source: str) -> T:
     known = {f.name: f for f in fields(cls)}
     if unknown := sorted(set(values) - set(known)):
         raise JepalibError(f"{source}: unknown setting {_names(unknown)}{_suggest(unknown[0], known)}")
+    if missing := [name for name in known if name not in values]:
+        raise JepalibError(
+            f"{source}: no {_names(missing)}; written by another version of jepalib? Add it, or run again"
+        )
     hints = typing.get_type_hints(cls)
     if cls is PretrainConfig:
         hints["objective"] = find_method(values.get("method", known["method"].default)).config
@@ -143,7 +166,7 @@ def _as(kind: Any, value: object, name: str, source: str) -> object:
     """`value`, perhaps text, as the type `kind` of the setting `name`."""
     try:
         return _convert(kind, value)
-    except (ValueError, TypeError, SyntaxError):
+    except (ValueError, TypeError, OverflowError, SyntaxError):
         shown = getattr(kind, "__name__", None) if not typing.get_args(kind) else str(kind)
         raise JepalibError(f"{source}: {name} = {value!r} is not of type {shown}") from None
 

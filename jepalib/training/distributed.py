@@ -52,7 +52,8 @@ def average_(tensors: list[Tensor], world: World) -> None:
     """In place: every tensor becomes its mean over the processes."""
     if world.size == 1 or not tensors:
         return
-    flat = torch.cat([t.reshape(-1).float() for t in tensors])
+    wide = any(t.dtype == torch.float64 for t in tensors)
+    flat = torch.cat([t.reshape(-1).to(torch.float64 if wide else torch.float32) for t in tensors])
     dist.all_reduce(flat)
     flat /= world.size
     for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors])):

@@ -16,8 +16,9 @@ from jaxtyping import Float
 from jepalib.data.readers import entries_of, iterate_jetclass
 from jepalib.errors import JepalibError
 from jepalib.jets import Jets
+from jepalib.models.pooling import pool
 from jepalib.progress import Progress
-from jepalib.training.classifiers import load_classifier, pool
+from jepalib.training.classifiers import load_classifier
 from jepalib.training.runs import Run
 
 
@@ -39,7 +40,7 @@ def embed(run: Path, files: Sequence[Path], out: Path, quiet: bool = False) -> i
     Raises:
         JepalibError: no such run, or a file that cannot be read.
     """
-    encoder = Run.open(run).encoder()
+    encoder = Run.open(run).encoder().to(_device())
     names = [f"{kind}_{i:03d}" for kind in ("cls", "mean", "max") for i in range(encoder.width)]
     return _write(files, out, names, lambda jets: pool(jets, encoder(jets)), "embed", quiet)
 
@@ -53,6 +54,7 @@ def predict(adapted: Path, files: Sequence[Path], out: Path, quiet: bool = False
         adapted: a classifier's folder, such as OUT/models/fine-tuned_mlp_2000_seed0.
     """
     classifier, config = load_classifier(adapted)
+    classifier.to(_device())
     names = [f"prob_{name}" for name in config.classes]
     return _write(files, out, names, lambda jets: classifier(jets).softmax(dim=1), "predict", quiet)
 
@@ -81,7 +83,8 @@ def _write(
             for file in files:
                 for chunk in iterate_jetclass(Path(file), allow_unlabelled=True):
                     values = np.full((chunk.stop - chunk.start, len(names)), np.nan, np.float32)
-                    values[chunk.kept] = _apply(function, chunk.jets)
+                    if len(chunk.jets):
+                        values[chunk.kept] = _apply(function, chunk.jets)
                     left_out += int((~chunk.kept).sum())
                     columns = [[str(file)] * len(values), np.arange(chunk.start, chunk.stop), *values.T]
                     writer.write_table(pa.table([pa.array(c) for c in columns], schema=schema))
@@ -99,5 +102,9 @@ def _apply(
     function: Callable[[Jets], torch.Tensor], jets: Jets, batch: int = 512
 ) -> Float[np.ndarray, "jets columns"]:
     """`function` in batches, in the order of the jets."""
-    pieces = [function(jets.take(rows)) for rows in torch.arange(len(jets)).split(batch)]
-    return torch.cat(pieces).float().numpy()
+    rows = torch.arange(len(jets)).split(batch)
+    return torch.cat([function(jets.take(r).to(_device())) for r in rows]).float().cpu().numpy()
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

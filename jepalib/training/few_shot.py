@@ -19,18 +19,20 @@ from jepalib.evaluation.representation import linear_probe
 from jepalib.evaluation.tagging import tagging_metrics
 from jepalib.jets import Jets
 from jepalib.models.particle_transformer import ParticleTransformer
+from jepalib.models.sizes import SIZES
+from jepalib.schema import INPUT_SETS
 from jepalib.training.classifiers import (
     BATCH,
     ClassifierConfig,
     EncodedJets,
     build,
     encode,
-    pooled,
     probabilities,
     save_classifier,
 )
+from jepalib.training.config import PRECISIONS, check_ranges
 from jepalib.training.distributed import World
-from jepalib.training.loop import Loop, StepResult
+from jepalib.training.loop import Diverged, Loop, StepResult
 from jepalib.training.optim import parameter_groups, warm_cosine
 from jepalib.training.runs import Run
 
@@ -56,7 +58,7 @@ class AdaptConfig:
     batch_size: int = 64
     checks: int = 5
     val_jets: int = 5000
-    test_jets: int = 0
+    test_jets: int = 100_000
     weight_decay: float = 0.01
     warmup: float = 0.05
     clip: float = 1.0
@@ -68,9 +70,18 @@ class AdaptConfig:
     def __post_init__(self) -> None:
         if not self.rates or not self.encoder_scales:
             raise JepalibError("rates and encoder_scales: give at least one value each")
-        for name in ("steps", "batch_size", "checks"):
-            if getattr(self, name) < 1:
-                raise JepalibError(f"{name} = {getattr(self, name)}: give a whole number of at least 1")
+        for name, least in (("steps", 1), ("batch_size", 2), ("checks", 1), ("micro_batch", 1)):
+            if getattr(self, name) < least:
+                raise JepalibError(f"{name} = {getattr(self, name)}: give a whole number of at least {least}")
+        check_ranges(self, ("weight_decay", "clip", "val_jets", "test_jets"), ())
+        if min(self.rates) <= 0 or min(self.encoder_scales) < 0:
+            raise JepalibError(f"rates {self.rates}, encoder_scales {self.encoder_scales}: must be positive")
+        if not 0 <= self.warmup < 1:
+            raise JepalibError(f"warmup = {self.warmup} is a share of the run, at least 0 and below 1")
+        choices = (("precision", PRECISIONS), ("size", SIZES), ("inputs", INPUT_SETS))
+        for name, known in choices:
+            if getattr(self, name) not in known:
+                raise JepalibError(f"{name} '{getattr(self, name)}' is not one of {', '.join(known)}")
 
     def steps_for(self, labels: int) -> int:
         """Optimiser steps for so many labels."""
@@ -85,6 +96,7 @@ class Arm:
         encoder: pre-trained, None from scratch.
         val, test: store rows for choosing and for reporting.
         frozen: whether the encoder stays as it is.
+        particles: whether a head needs the frozen encoder's particles.
     """
 
     config: AdaptConfig
@@ -94,6 +106,7 @@ class Arm:
     val: np.ndarray
     test: np.ndarray
     frozen: bool
+    particles: bool
     world: World
 
     @property
@@ -114,14 +127,14 @@ class Arm:
 
     def encode(self, rows: np.ndarray) -> EncodedJets:
         """Jets through the frozen encoder."""
-        return encode(self.encoder.to(self.world.device), self.store, rows, self.world.device)
+        return encode(self.encoder.to(self.world.device), self.store, rows, self.world.device, self.particles)
 
 
 def run_probe(arm: Arm, rows: np.ndarray, seed: int) -> dict[str, object]:
     """Logistic regression on [CLS] ‖ mean ‖ max of the frozen encoder; no validation jets used."""
     train, test = arm.encode(rows), arm.encoded_test
-    labels = test.jets.labels.numpy()
-    probe = linear_probe(pooled(train), train.jets.labels.numpy(), pooled(test), labels, seed)
+    labels = test.labels.numpy()
+    probe = linear_probe(train.pooled, train.labels.numpy(), test.pooled, labels, seed)
     return {**tagging_metrics(probe.probabilities, labels), "C": probe.setting, "test_jets": len(arm.test)}
 
 
@@ -197,7 +210,11 @@ class Training:
             precision=c.precision,
         )
         self._train_mode()
-        loop.run(0, self.steps, self._after)
+        try:
+            loop.run(0, self.steps, self._after)
+        except Diverged:
+            if self.best is None:  # not one good moment: the worst that a trial can do
+                self._after(StepResult(self.steps, float("nan"), float("nan"), None))
 
     def _optimizer(self) -> torch.optim.Optimizer:
         """Encoder and head with rates of their own; the head's decays as the encoder's."""
@@ -220,7 +237,7 @@ class Training:
 
     def _loss(self, batch: Jets | EncodedJets, generator: torch.Generator) -> tuple[Tensor, None]:
         if isinstance(batch, EncodedJets):
-            scores, labels = self.classifier.head(batch.encoded, batch.jets.offsets), batch.jets.labels
+            scores, labels = self.classifier.head(batch.encoded, batch.offsets), batch.labels
         else:
             scores, labels = self.classifier(batch), batch.labels
         return F.cross_entropy(scores.float(), labels), None
@@ -251,5 +268,5 @@ class Training:
         with torch.no_grad():
             for places in torch.arange(len(source)).split(BATCH):
                 batch = source.take(places).to(self.arm.world.device)
-                parts.append(self.classifier.head(batch.encoded, batch.jets.offsets).softmax(1).cpu())
+                parts.append(self.classifier.head(batch.encoded, batch.offsets).softmax(1).cpu())
         return torch.cat(parts).numpy()

@@ -16,6 +16,10 @@ from jepalib.models.memory import keep_freed_memory
 from jepalib.training.distributed import World, synchronise_gradients
 
 
+class Diverged(JepalibError):
+    """Loss or gradient is not finite."""
+
+
 @dataclass(frozen=True)
 class StepResult:
     """What one optimiser step gives to whoever watches.
@@ -76,7 +80,7 @@ class Loop:
             The number of steps made in all.
 
         Raises:
-            JepalibError: loss or gradient is not finite; no weight was changed by that step.
+            Diverged: loss or gradient is not finite; no weight was changed by that step.
         """
         keep_freed_memory()
         for step in range(start, stop):
@@ -99,10 +103,10 @@ class Loop:
         nn.utils.clip_grad_norm_(self.probes, self.clip or math.inf)
         value = float(loss.detach())
         if not (math.isfinite(value) and math.isfinite(norm)):
-            raise JepalibError(
+            raise Diverged(
                 f"step {step + 1}: the loss is {value} and the gradient's norm {norm}; batch {step} holds "
-                f"store rows {_some(jets)}. The last checkpoint is kept; a lower lr, clip=0.5 or "
-                "precision=float32 may help."
+                f"store rows {_some(jets)}. What was saved before is kept; a new run with a lower "
+                "learning rate, clip=0.5 or precision=float32 may help."
             )
         self.optimizer.step()
         return StepResult(step + 1, value, norm, details)

@@ -112,12 +112,13 @@ class Pretraining:
         left = self.jets_seen(self.config.steps) - self.jets_seen(self.step)
         quiet = self.quiet or not self.world.leader
         with Progress(left, "pretrain", quiet=quiet) as self.bar, _signals() as stopped:
-            self.started = time.perf_counter()
-            loop.run(self.step, self.config.steps, lambda result: self._after(result) or bool(stopped))
+            self.started = self.saved = time.perf_counter()
+            self.logged = self.step
+            loop.run(self.step, self.config.steps, lambda result: self._after(result, stopped))
         self._checkpoint()
         if self.step < self.config.steps:
             _say(f"stopped by a signal; step {self.step} is saved, call again to go on", self.world)
-            raise SystemExit(128 + stopped[0])
+            raise SystemExit(128 + (stopped[0] if stopped else signal.SIGTERM))
         if self.world.leader:
             extra = {"jets_seen": self.jets_seen(self.step), "left_out": self.stream.left_out}
             self.run.write_manifest(self.store.data_hash, self.seconds, extra)
@@ -131,20 +132,24 @@ class Pretraining:
         outputs = self.method(jets, masks, generator)
         return outputs.loss + outputs.probe_loss, outputs
 
-    def _after(self, result: StepResult) -> bool:
-        """Teacher, sums, metrics line, checkpoint."""
+    def _after(self, result: StepResult, stopped: list[int]) -> bool:
+        """Teacher, sums, metrics line, checkpoint; True where any process was told to stop."""
         self.step = result.step
         self.method.after_step(result.step / self.config.steps)
         self._add(result)
         last = self.step == self.config.steps
         if self.step % self.config.log_every == 0 or last:
             self._log(result)
-        if self.step % self.config.checkpoint_every == 0 and not last:
+        late = time.perf_counter() - self.saved > 60 * self.config.checkpoint_minutes
+        # All processes must do the same next: none may wait for one that has left.
+        flags = torch.tensor([float(bool(stopped)), float(late)], device=self.world.device)
+        average_([flags], self.world)
+        stop, due = (flags > 0).tolist()
+        if (due or self.step % self.config.checkpoint_every == 0) and not (last or stop):
             self._checkpoint()
-        self.bar.add(
-            self.jets_seen(self.step) - self.jets_seen(self.step - 1), note=f"loss {result.loss:.4f}"
-        )
-        return False
+        new = self.jets_seen(self.step) - self.jets_seen(self.step - 1)
+        self.bar.add(new, note=f"loss {float(result.details.loss.detach()):.4f}")
+        return stop
 
     def _add(self, result: StepResult) -> None:
         outputs = result.details
@@ -161,8 +166,8 @@ class Pretraining:
         """One line of metrics.jsonl: means since the last line, diagnostics of this batch."""
         means = {k: torch.as_tensor(v / self.summed, dtype=torch.float64) for k, v in self.sums.items()}
         average_(list(means.values()), self.world)
-        jets_since = self.jets_seen(self.step) - self.jets_seen(self.step - self.summed)
-        self.sums, self.summed = {}, 0
+        jets_since = self.jets_seen(self.step) - self.jets_seen(self.logged)
+        self.sums, self.summed, self.logged = {}, 0, self.step
         now = time.perf_counter()
         took, self.started = now - self.started, now
         self.seconds += took
@@ -181,6 +186,8 @@ class Pretraining:
         self.started = time.perf_counter()
 
     def _checkpoint(self) -> None:
+        self.saved = time.perf_counter()
+        average_(list(self.sums.values()), self.world)
         if not self.world.leader:
             return
         self.run.write_weights("teacher", self.method.encoder)
@@ -221,15 +228,18 @@ def diagnose(embeddings: dict[str, Tensor]) -> tuple[dict[str, float], str]:
         embeddings: (jets, width) by name.
 
     Returns:
-        Figures by ``rank_<name>``, ``spectrum_auc_<name>``, ``std_<name>``; the alarm is
-        empty while no embedding has collapsed.
+        Figures by ``rank_<name>``, ``spectrum_auc_<name>``, and the deviation over jets of
+        each dimension as ``std_<name>`` (mean), ``std_min_<name>``, ``std_max_<name>``; the
+        alarm is empty while no embedding has collapsed.
     """
     figures, alarms = {}, []
     for name, x in embeddings.items():
         x = x.detach().double().cpu()
-        rank, spread = effective_rank(x), float(per_dimension_std(x).mean())
+        spreads = per_dimension_std(x)
+        rank, spread = effective_rank(x), float(spreads.mean())
         size = float(x.square().mean().sqrt())
         figures |= {f"rank_{name}": rank, f"spectrum_auc_{name}": spectrum_auc(x), f"std_{name}": spread}
+        figures |= {f"std_min_{name}": float(spreads.min()), f"std_max_{name}": float(spreads.max())}
         if rank < COLLAPSED_RANK or spread < COLLAPSED_STD * size:
             alarms.append(
                 f"{name} (effective rank {rank:.1f}, relative spread {spread / max(size, 1e-12):.1e})"

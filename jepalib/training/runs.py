@@ -71,12 +71,18 @@ class Run:
         path = Path(path)
         if (path / "config.json").is_file():
             run = cls.open(path)
+            if not (run.finished or (path / "resume.pt").is_file()):
+                return cls._write(path, config)  # nothing was trained yet: a first try that failed
             if differing := _differences(asdict(run.config), asdict(config)):
                 raise JepalibError(
                     f"{path} holds a run with other settings: {'; '.join(differing)}. "
                     "Ask for the same settings to go on, or choose another --run folder."
                 )
             return run
+        return cls._write(path, config)
+
+    @classmethod
+    def _write(cls, path: Path, config: PretrainConfig) -> Run:
         path.mkdir(parents=True, exist_ok=True)
         write_atomically(path / "config.json", json.dumps(asdict(config), indent=2) + "\n")
         return cls(path, config)
@@ -213,8 +219,8 @@ def _differences(old: Mapping, new: Mapping, prefix: str = "") -> list[str]:
     """Settings that differ, readable: 'lr is 0.001 there, 0.01 asked for'."""
     found = []
     for key in old:
-        a, b = old[key], new[key]
-        if isinstance(a, Mapping):
+        a, b = old[key], new.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
             found += _differences(a, b, f"{prefix}{key}.")
         elif _plain(a) != _plain(b):
             found.append(f"{prefix}{key} is {a} there, {b} asked for")

@@ -79,3 +79,11 @@ def test_smooth_l1_by_hand_and_empty():
     a, b = torch.tensor([[0.0, 0.0]]), torch.tensor([[0.5, 3.0]])
     assert smooth_l1(a, b).item() == pytest.approx((0.5 * 0.25 + 2.5) / 2)
     assert smooth_l1(a[:0], b[:0]).item() == 0
+
+
+def test_regularisers_are_float32_under_autocast():
+    z = 1 + 0.03 * torch.randn(256, 64, generator=generator())
+    expected = koleo(z).item(), sigreg(z, generator(1)).item()
+    with torch.autocast("cpu", torch.bfloat16):
+        got = koleo(z).item(), sigreg(z, generator(1)).item()
+    assert got == pytest.approx(expected, rel=1e-6)

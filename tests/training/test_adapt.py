@@ -28,11 +28,19 @@ SETTINGS = {
 MODES = ("linear-probe", "frozen", "fine-tuned", "from-scratch")
 
 
+def make(run, store, out, labels=(50, 100), modes=MODES, seeds=2, **settings):
+    """`adapt` at the scale of a test, in this process."""
+    settings = {"overrides": SETTINGS, "workers": 1, **settings}
+    return adapt(run.path if run else None, store, out, labels, modes, seeds, quiet=True, **settings)
+
+
 @pytest.fixture(scope="module")
 def adapted(trained, store_path, tmp_path_factory):
     """Folder and table of one small call with every mode."""
     out = tmp_path_factory.mktemp("adapted") / "out"
-    table = adapt(trained.path, store_path, out, [50, 100], MODES, seeds=2, overrides=SETTINGS, quiet=True)
+    table = adapt(
+        trained.path, store_path, out, [50, 100], MODES, seeds=2, overrides=SETTINGS, workers=1, quiet=True
+    )
     return out, table
 
 
@@ -80,7 +88,9 @@ def test_frozen_keeps_the_encoder_and_fine_tuning_moves_it(adapted, trained):
 def test_a_second_call_makes_nothing_again(adapted, trained, store_path):
     out, table = adapted
     times = {f: f.stat().st_mtime_ns for f in (out / "points").iterdir()}
-    again = adapt(trained.path, store_path, out, [50, 100], MODES, seeds=2, overrides=SETTINGS, quiet=True)
+    again = adapt(
+        trained.path, store_path, out, [50, 100], MODES, seeds=2, overrides=SETTINGS, workers=1, quiet=True
+    )
     assert {f: f.stat().st_mtime_ns for f in (out / "points").iterdir()} == times
     pd.testing.assert_frame_equal(again, table)
 
@@ -88,7 +98,9 @@ def test_a_second_call_makes_nothing_again(adapted, trained, store_path):
 def test_a_lost_point_is_made_again_the_same(adapted, trained, store_path):
     out, table = adapted
     (out / "points" / "fine-tuned_mlp_50_seed1.json").unlink()
-    again = adapt(trained.path, store_path, out, [50, 100], MODES, seeds=2, overrides=SETTINGS, quiet=True)
+    again = adapt(
+        trained.path, store_path, out, [50, 100], MODES, seeds=2, overrides=SETTINGS, workers=1, quiet=True
+    )
     pd.testing.assert_frame_equal(again.drop(columns="seconds"), table.drop(columns="seconds"))
 
 
@@ -122,7 +134,9 @@ def test_other_heads_train(trained, store_path, tmp_path, head):
 
 
 def test_from_scratch_needs_no_run_and_other_modes_do(store_path, tmp_path):
-    table = adapt(None, store_path, tmp_path, [50], ["from-scratch"], seeds=1, overrides=SETTINGS, quiet=True)
+    table = adapt(
+        None, store_path, tmp_path, [50], ["from-scratch"], seeds=1, overrides=SETTINGS, workers=1, quiet=True
+    )
     assert table["mode"].tolist() == ["from-scratch"]
     with pytest.raises(JepalibError, match="mode 'frozen' needs a pre-training run"):
         adapt(None, store_path, tmp_path, [50], ["frozen"])
@@ -130,6 +144,47 @@ def test_from_scratch_needs_no_run_and_other_modes_do(store_path, tmp_path):
         adapt(None, store_path, tmp_path, [50], ["finetuned"])
     with pytest.raises(JepalibError, match="head 'cnn' is not one of"):
         adapt(None, store_path, tmp_path, [50], ["from-scratch"], heads=["cnn"])
+
+
+def test_two_workers_make_the_same_table(adapted, trained, store_path, tmp_path):
+    _, table = adapted
+    arguments = {"seeds": 2, "overrides": SETTINGS, "quiet": True, "workers": 2}
+    threads = torch.get_num_threads()
+    other = adapt(trained.path, store_path, tmp_path, [50, 100], ["from-scratch"], **arguments)
+    mine = table[table["mode"] == "from-scratch"].reset_index(drop=True)
+    assert other[["labels", "seed"]].equals(mine[["labels", "seed"]])
+    # Threads share the sums of a product in another way, so equal to rounding only.
+    assert np.allclose(other["log_loss"], mine["log_loss"], atol=1e-3)
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"precision": "bf16"}, "precision 'bf16'"),
+        ({"size": "foo"}, "size 'foo'"),
+        ({"rates": (-1.0,)}, "must be positive"),
+        ({"micro_batch": 0}, "micro_batch = 0"),
+        ({"warmup": 1.0}, "warmup = 1.0"),
+    ],
+)
+def test_wrong_settings_are_named(settings, message):
+    with pytest.raises(JepalibError, match=message):
+        AdaptConfig(**settings)
+
+
+def test_a_diverging_trial_is_the_worst_and_does_not_end_the_call(trained, store_path, tmp_path):
+    settings = {**SETTINGS, "rates": (1e-3, 1e30), "clip": 0.0}
+    table = make(trained, store_path, tmp_path, [50], ["from-scratch"], seeds=1, overrides=settings)
+    assert table["rate"].tolist() == [1e-3]
+
+
+def test_rows_from_scratch_name_no_pre_training(adapted, trained):
+    _, table = adapted
+    scratch = table["mode"] == "from-scratch"
+    assert (table.loc[scratch, "jets_pretrained"] == 0).all()
+    assert table.loc[scratch, "run"].isna().all()
+    assert (table.loc[~scratch, "jets_pretrained"] == trained.manifest["jets_seen"]).all()
 
 
 def test_steps_grow_with_the_square_root_of_the_labels():
@@ -173,6 +228,19 @@ def test_embed_keeps_row_order_and_count(trained, own_file, request, tmp_path):
     with torch.no_grad():
         one = trained.encoder()(jets.take([17])).cls[0].numpy()
     assert np.allclose(table.filter(like="cls_").iloc[5 + 17], one, atol=1e-5)
+
+
+def test_a_file_of_unreadable_jets_alone_gives_rows_of_nan(trained, own_file, tmp_path):
+    with uproot.open(own_file) as file:
+        arrays = file["tree"].arrays()
+    columns = {name: arrays[name][[1, 1, 1]] for name in arrays.fields if not name.startswith("n")}
+    path = tmp_path / "empty.root"
+    with uproot.recreate(path) as out:
+        kinds = {k: ("var * float32" if k.startswith("part_") else "float32") for k in columns}
+        out.mktree("tree", kinds)
+        out["tree"].extend(columns)
+    assert embed(trained.path, [path], tmp_path / "x.parquet", quiet=True) == 3
+    assert pd.read_parquet(tmp_path / "x.parquet").filter(like="cls_").isna().all(axis=None)
 
 
 def test_predict_gives_probabilities_in_class_order(adapted, own_file, tmp_path, capsys):

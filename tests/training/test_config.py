@@ -45,6 +45,11 @@ def test_overrides_by_leaf_and_dotted_name_and_of_every_type():
         ({"betas": "0.9"}, "betas"),
         ({"predictor_cls": "perhaps"}, "predictor_cls"),
         ({"batch_size": 1}, "regularisers compare jets"),
+        ({"steps": "inf"}, "steps = 'inf' is not of type int"),
+        ({"lr": -1}, "lr = -1.0: give a number above 0"),
+        ({"clip": -1}, "clip = -1.0: give a number at least 0"),
+        ({"betas": "0.9,1.5"}, "betas"),
+        ({"seed": -1}, "seed = -1"),
     ],
 )
 def test_mistakes_are_named(settings, message):
@@ -62,6 +67,9 @@ def test_unknown_method_and_size_are_named():
 def test_config_survives_json_and_refuses_unknown_keys():
     config = pretrain_config("jp-jepa", "mini", {"targets": 2, "context_ratio": "None"})
     assert config_from_dict(PretrainConfig, asdict(config), "config.json") == config
+    fewer = {k: v for k, v in asdict(config).items() if k != "lr"}
+    with pytest.raises(JepalibError, match=r"config\.json: no 'lr'"):
+        config_from_dict(PretrainConfig, fewer, "config.json")
     with pytest.raises(JepalibError, match=r"config\.json: unknown setting 'stepz'"):
         config_from_dict(PretrainConfig, {**asdict(config), "stepz": 3}, "config.json")
 

@@ -88,10 +88,10 @@ from jepalib.training import pretrain as module
 from jepalib.training.config import PretrainConfig, config_from_dict
 import json
 class Killed(module.Pretraining):
-    def _after(self, result):
+    def _after(self, result, stopped):
         if result.step == int(sys.argv[4]):
             os.kill(os.getpid(), signal.{signal})
-        return super()._after(result)
+        return super()._after(result, stopped)
 module.Pretraining = Killed
 config = config_from_dict(PretrainConfig, json.loads(sys.argv[1]), "argument")
 module.pretrain(config, Path(sys.argv[2]), Path(sys.argv[3]), quiet=True)
@@ -151,6 +151,13 @@ def test_other_data_are_refused_when_going_on(trained, store_path, request, tmp_
     convert(sample[:5], other, quiet=True)
     with pytest.raises(JepalibError, match="other data"):
         pretrain(trained.config, other, tmp_path / "run", quiet=True)
+
+
+def test_a_first_try_that_failed_does_not_hold_the_folder(store_path, quick, tmp_path):
+    with pytest.raises(JepalibError, match="does not exist"):
+        pretrain(quick(lr=0.7), tmp_path / "nowhere", tmp_path / "run", quiet=True)
+    run = pretrain(quick(steps=1), store_path, tmp_path / "run", quiet=True)
+    assert Run.open(run.path).config.lr == 1e-3
 
 
 def test_two_writers_of_one_run_are_refused(trained, store_path, tmp_path):
