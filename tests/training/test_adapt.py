@@ -230,7 +230,7 @@ def test_embed_keeps_row_order_and_count(trained, own_file, request, tmp_path):
     assert np.allclose(table.filter(like="cls_").iloc[5 + 17], one, atol=1e-5)
 
 
-def test_a_file_of_unreadable_jets_alone_gives_rows_of_nan(trained, own_file, tmp_path):
+def test_a_file_without_one_readable_jet_is_refused_with_the_reason(trained, own_file, tmp_path):
     with uproot.open(own_file) as file:
         arrays = file["tree"].arrays()
     columns = {name: arrays[name][[1, 1, 1]] for name in arrays.fields if not name.startswith("n")}
@@ -239,8 +239,9 @@ def test_a_file_of_unreadable_jets_alone_gives_rows_of_nan(trained, own_file, tm
         kinds = {k: ("var * float32" if k.startswith("part_") else "float32") for k in columns}
         out.mktree("tree", kinds)
         out["tree"].extend(columns)
-    assert embed(trained.path, [path], tmp_path / "x.parquet", quiet=True) == 3
-    assert pd.read_parquet(tmp_path / "x.parquet").filter(like="cls_").isna().all(axis=None)
+    with pytest.raises(JepalibError, match=r"empty\.root: none of its jets can be used .*no particles"):
+        embed(trained.path, [path], tmp_path / "x.parquet", quiet=True)
+    assert not list(tmp_path.glob("*.parquet"))
 
 
 def test_predict_gives_probabilities_in_class_order(adapted, own_file, tmp_path, capsys):
