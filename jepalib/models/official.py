@@ -2,7 +2,8 @@
 
 The mapping is one to one. weaver has the inputs in another order (kin without Delta
 eta and Delta phi, then pid, td, and those two last) and its pair network as one
-sequence of 1x1 convolutions and batch norms.
+sequence of 1x1 convolutions and batch norms. Before its version 0.5, as in the published
+checkpoints, a block also left its channels in another order (`_transpose_heads`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from jepalib.models.sizes import Size
 from jepalib.schema import INPUT_SETS
 
 WRAPPERS = ("module.", "_orig_mod.", "mod.")  # of data-parallel, compiled and published models
+LEGACY = ".attn.in_proj_weight"  # name before weaver 0.5, from torch's MultiheadAttention
 INPUTS_OF_DIM = {dim: name for name, dim in INPUT_SETS.items()}
 
 
@@ -97,7 +99,27 @@ def from_weaver_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         elif name == "cls_token":
             value = value.reshape(-1)
         mapped[_renamed(name)] = value
+    for name in plain:
+        if name.endswith(LEGACY):
+            _transpose_heads(mapped, f"encoder.trunk.{name.removesuffix(LEGACY)}")
     return mapped
+
+
+def _transpose_heads(mapped: dict[str, Tensor], block: str) -> None:
+    """Writes what weaver before 0.5 did after attention into the block's output projection.
+
+    There the output of H heads of D channels was scaled by c and reordered from (head,
+    channel) to (channel, head): row d H + h of the projection is c[h] times row h D + d.
+    """
+    names = [f"{block}.c_attn", f"{block}.attn.out_proj.weight", f"{block}.attn.out_proj.bias"]
+    if not all(name in mapped for name in names):
+        return  # loading will say what is missing
+    scale = mapped[names[0]]
+    mapped[names[0]] = torch.ones_like(scale)
+    for name in names[1:]:
+        by_head = mapped[name].unflatten(0, (len(scale), -1))
+        scaled = by_head * scale.reshape(-1, *[1] * (by_head.ndim - 1))
+        mapped[name] = scaled.transpose(0, 1).flatten(0, 1)
 
 
 def weaver_columns(inputs: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 
 import pytest
@@ -103,15 +104,56 @@ def test_gradients_agree(tmp_path):
 
 
 def test_checkpoint_formats(tmp_path):
-    """Prefixes, torch's older attention names, trimmer counters and safetensors all load alike."""
+    """Prefixes, trimmer counters and safetensors all load alike."""
     model = weaver_part(13, seed=4, num_layers=1, num_cls_layers=1)
     jets = make_jets([3, 20], seed=4)
     reference = loaded(model, tmp_path)(jets)
-    old = {name.replace("in_proj.", "in_proj_"): value for name, value in model.state_dict().items()}
-    old["trimmer._counter"] = torch.zeros(1, dtype=torch.long)
-    path = tmp_path / "old.safetensors"
-    save_file({f"module.mod.{name}": value for name, value in old.items()}, path)
+    counted = model.state_dict() | {"trimmer._counter": torch.zeros(1, dtype=torch.long)}
+    path = tmp_path / "other.safetensors"
+    save_file({f"module.mod.{name}": value for name, value in counted.items()}, path)
     torch.testing.assert_close(load_part_checkpoint(path)(jets), reference, rtol=0, atol=0)
+
+
+class LegacyBlock(nn.Module):
+    """The block of weaver before 0.5 and of the published checkpoints, written from its arithmetic."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        for name, part in block.named_children():
+            setattr(self, name, part)
+        self.c_attn, self.w_resid = block.c_attn, block.w_resid
+        self.attn = nn.MultiheadAttention(block.embed_dim, block.num_heads, batch_first=True)
+        nn.init.normal_(self.attn.in_proj_bias)
+        nn.init.normal_(self.attn.out_proj.bias)
+
+    def forward(self, x, x_cls=None, padding_mask=None, attn_mask=None):
+        residual, query = (x, x) if x_cls is None else (x_cls, torch.cat([x_cls, x], 1))
+        keys = self.pre_attn_norm(query)
+        if x_cls is not None:
+            padding_mask = torch.nn.functional.pad(padding_mask, (1, 0))
+        if attn_mask is not None:  # one number for both masks, as torch wants it
+            attn_mask = attn_mask.reshape(-1, *attn_mask.shape[-2:])
+        padding = torch.zeros(padding_mask.shape).masked_fill(padding_mask, -math.inf)
+        x = self.attn(keys if x_cls is None else x_cls, keys, keys, padding, attn_mask=attn_mask)[0]
+        scaled = x.unflatten(2, (self.attn.num_heads, -1)) * self.c_attn[:, None]  # (…, head, channel)
+        x = self.post_attn_norm(scaled.transpose(2, 3).flatten(2)) + residual
+        hidden = self.post_fc_norm(torch.nn.functional.gelu(self.fc1(self.pre_fc_norm(x))))
+        return self.fc2(hidden) + self.w_resid * x
+
+
+@pytest.mark.parametrize("size", [(128, 8), (48, 4)])  # heads as many as their channels are, and not
+def test_published_checkpoints_agree(tmp_path, jets: Jets, size: tuple[int, int]):
+    """torch's older attention names mark the older order of channels: (channel, head)."""
+    width, heads = size
+    options = {"num_layers": 2, "num_cls_layers": 1, "embed_dims": (64, width), "num_heads": heads}
+    model = weaver_part(17, seed=5, **options)
+    model.blocks = nn.ModuleList(map(LegacyBlock, model.blocks))
+    model.cls_blocks = nn.ModuleList(map(LegacyBlock, model.cls_blocks))
+    model.eval()
+    assert "blocks.0.attn.in_proj_weight" in model.state_dict()
+    reference = weaver_output(model, jets, 17)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(model, tmp_path)(jets), reference, atol=1e-4, rtol=1e-4)
 
 
 class Code:
