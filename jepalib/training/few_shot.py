@@ -63,7 +63,7 @@ class AdaptConfig:
     warmup: float = 0.05
     clip: float = 1.0
     precision: str = "float32"
-    micro_batch: int = 32
+    micro_batch: int = 128
     size: str = "nano"
     inputs: str = "full"
 

@@ -5,6 +5,7 @@ Heavy imports are inside the commands, so that ``--help`` is quick.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -62,6 +63,15 @@ def whole_numbers(text: str, option: str) -> list[int]:
     return [int(number) for number in numbers]
 
 
+def launch_processes(processes: int) -> None:
+    """Become torch's launcher of this same command, each process on its share of the cores."""
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *launcher, "-m", "--", "jepalib.workbook.cli", *sys.argv[1:]])
+
+
 @app.command()
 def simulate(
     out: Annotated[Path, typer.Argument(help="Folder for the files; made if it is not there.")],
@@ -110,14 +120,20 @@ def pretrain(
     method: Annotated[str, typer.Option(help="Objective.")] = "jp-jepa",
     size: Annotated[str, typer.Option(help="Size of the encoder, nano to huge.")] = "nano",
     settings: Settings = [],  # noqa: B006  typer wants a plain default and copies it
+    processes: Annotated[
+        int, typer.Option(help="Processes that share every batch: one per GPU, or per few CPU cores.")
+    ] = 1,
+    quiet: Quiet = False,
 ) -> None:
     """Pre-train an encoder without labels."""
+    if processes > 1 and "RANK" not in os.environ:
+        launch_processes(processes)
     from jepalib.training.presets import pretrain_config
     from jepalib.training.pretrain import pretrain as pretrain_encoder
     from jepalib.workbook.parameters import split_settings
 
     config = pretrain_config(method, size, split_settings(settings))
-    pretrain_encoder(config, data, run)
+    pretrain_encoder(config, data, run, quiet)
 
 
 @app.command()
@@ -127,11 +143,13 @@ def adapt(
     out: Annotated[Path, typer.Option(help="Folder for few_shot.csv and the adapted models.")],
     run: Annotated[Path | None, typer.Argument(help="Run folder of a pre-training.")] = None,
     modes: Annotated[
-        str, typer.Option(help="frozen, fine-tuned, from-scratch.")
+        str, typer.Option(help="linear-probe, frozen, fine-tuned, from-scratch.")
     ] = "frozen,fine-tuned,from-scratch",
     heads: Annotated[str, typer.Option(help="mlp, linear, class-attention.")] = "mlp",
     seeds: Annotated[int, typer.Option(help="How many seeds of each.")] = 3,
     settings: Settings = [],  # noqa: B006
+    workers: Workers = None,
+    quiet: Quiet = False,
 ) -> None:
     """Train taggers on few labels, pre-trained against from scratch."""
     from jepalib.training.adapt import adapt as adapt_encoder
@@ -140,7 +158,7 @@ def adapt(
     counts = whole_numbers(labels, "--labels")
     overrides = split_settings(settings)
     table = adapt_encoder(
-        run, data, out, counts, words(modes), seeds, heads=words(heads), overrides=overrides
+        run, data, out, counts, words(modes), seeds, words(heads), overrides, workers, quiet
     )
     print(f"{len(table)} rows in {out / 'few_shot.csv'}")
 
@@ -151,22 +169,28 @@ Parquet = Annotated[Path, typer.Option(help="Table to write, .parquet.")]
 
 @app.command()
 def embed(
-    run: Annotated[Path, typer.Argument(help="Run folder of a pre-training.")], files: Files, out: Parquet
+    run: Annotated[Path, typer.Argument(help="Run folder of a pre-training.")],
+    files: Files,
+    out: Parquet,
+    quiet: Quiet = False,
 ) -> None:
     """Write the jet embedding of every jet, in the order of the files."""
     from jepalib.training.embed import embed as embed_files
 
-    embed_files(run, files, out)
+    embed_files(run, files, out, quiet)
 
 
 @app.command()
 def predict(
-    adapted: Annotated[Path, typer.Argument(help="Folder of an adapted model.")], files: Files, out: Parquet
+    adapted: Annotated[Path, typer.Argument(help="Folder of an adapted model.")],
+    files: Files,
+    out: Parquet,
+    quiet: Quiet = False,
 ) -> None:
     """Write the class probabilities of every jet, in the order of the files."""
     from jepalib.training.embed import predict as predict_files
 
-    predict_files(adapted, files, out)
+    predict_files(adapted, files, out, quiet)
 
 
 @app.command()
