@@ -42,7 +42,9 @@ def attention(
     """
     if qkv.is_cuda or dropout:
         return _padded_attention(qkv, bias, layout, heads, dropout)
-    return _PackedAttention.apply(qkv, qkv.new_empty(0) if bias is None else bias, layout, heads)
+    if bias is None:  # in a type that numpy has
+        bias = qkv.new_empty(0, dtype=torch.promote_types(qkv.dtype, torch.float32))
+    return _PackedAttention.apply(qkv, bias, layout, heads)
 
 
 def bias_of_pairs(values: Float[Tensor, "pairs heads"], layout: Layout, lead: int = 0) -> Tensor:

@@ -131,7 +131,10 @@ class SortedBatch:
 
 
 def sort_by_length(offsets: Int[Tensor, " edges"], micro_batch: int) -> SortedBatch:
-    """Sorts the jets of a batch by length and cuts micro-batches of `micro_batch` jets."""
+    """Sorts the jets of a batch by length and cuts micro-batches of `micro_batch` jets.
+
+    A batch without jets becomes one micro-batch without jets.
+    """
     size = max(micro_batch, GPU_MICRO_BATCH) if offsets.is_cuda else micro_batch
     order = torch.argsort(offsets.diff(), stable=True)
     sorted_offsets = offsets_of(offsets.diff()[order])
@@ -139,7 +142,7 @@ def sort_by_length(offsets: Int[Tensor, " edges"], micro_batch: int) -> SortedBa
     tokens = torch.arange(len(shift), device=offsets.device) + shift
     batches = []
     edges = sorted_offsets.tolist()
-    for first in range(0, len(order), size):
+    for first in range(0, max(len(order), 1), size):
         last = min(first + size, len(order))
         layout = make_layout(sorted_offsets[first : last + 1] - edges[first])
         batches.append(MicroBatch(slice(edges[first], edges[last]), slice(first, last), layout))

@@ -32,16 +32,24 @@ class ParticlePredictor(nn.Module):
         use_cls: whether the context CLS is among the tokens.
         physics_bias: whether attention has the pairwise bias.
         own_pair_embed: a pair network of the predictor's own in place of the student's.
+        micro_batch: jets that go through together (on a GPU at least 512).
 
     Raises:
-        JepalibError: the student's pair network would be shared, but has another
-            number of heads.
+        JepalibError: a micro-batch below 1, or the student's pair network would be shared,
+            but has another number of heads.
     """
 
     def __init__(
-        self, size: Size, use_cls: bool = True, physics_bias: bool = True, own_pair_embed: bool = False
+        self,
+        size: Size,
+        use_cls: bool = True,
+        physics_bias: bool = True,
+        own_pair_embed: bool = False,
+        micro_batch: int = 32,
     ) -> None:
         super().__init__()
+        if micro_batch < 1:
+            raise JepalibError(f"micro_batch={micro_batch}: must be at least 1")
         width = size.predictor_width
         shared = physics_bias and not own_pair_embed
         if shared and size.heads != size.predictor_heads:
@@ -51,7 +59,7 @@ class ParticlePredictor(nn.Module):
             )
         self.use_cls = use_cls
         self.physics_bias = physics_bias
-        self.micro_batch = 32
+        self.micro_batch = micro_batch
         self.project_in = nn.Linear(size.width, width)
         self.project_out = nn.Linear(width, size.width)
         self.place = nn.Sequential(nn.Linear(2, width), nn.GELU(), nn.Linear(width, width))

@@ -52,6 +52,19 @@ def test_packed_equals_padded(counts, heads, per_head, lead, with_bias):
 
 
 @pytest.mark.parametrize("with_bias", [True, False])
+def test_bfloat16_is_computed_in_float32(with_bias: bool):
+    """Both results come from the same bfloat16 numbers; they differ by the rounding of the output."""
+    layout, qkv, values = random_case([3, 0, 20], 2, 8, torch.float32)
+    results = []
+    for dtype in (torch.bfloat16, torch.float32):
+        low = qkv.detach().bfloat16().to(dtype).requires_grad_()
+        out = attention(low, bias_of_pairs(values, layout) if with_bias else None, layout, 2)
+        assert out.dtype == dtype
+        results += [(out.float(), torch.autograd.grad(out.float().sum(), low)[0].float())]
+    torch.testing.assert_close(results[0], results[1], atol=2e-2, rtol=2e-2)
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
 def test_gradients_in_float64(with_bias: bool):
     layout, qkv, values = random_case([3, 0, 1, 5], 2, 6, torch.float64, lead=1)
 

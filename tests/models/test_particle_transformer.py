@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from jepalib.errors import JepalibError
 from jepalib.jets import Jets, concatenate
+from jepalib.models.heads import ClassAttentionHead, LinearHead, MLPHead
 from jepalib.models.particle_transformer import ParticleTransformer
+from jepalib.models.predictors import ParticlePredictor
 from jepalib.models.sizes import SIZES, Size
 
 LITTLE = Size(32, (32, 64, 32), 4, 2, 1, (16, 16), 16, 4, 1, 1)
@@ -184,3 +186,18 @@ def test_bad_parameters_are_refused():
         ParticleTransformer(LITTLE, micro_batch=0)
     with pytest.raises(JepalibError, match="5 heads"):
         ParticleTransformer(Size(32, (32,), 5, 1, 1, (8,), 16, 4, 1, 1))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_batch_without_jets_gives_empty_answers(training: bool):
+    """Encoder, heads and predictor; running statistics stay finite."""
+    none = make_jets([5, 2]).take([])
+    encoder = ParticleTransformer(LITTLE).train(training)
+    encoded = encoder(none)
+    assert encoded.particles.shape == encoded.cls.shape == (0, LITTLE.width)
+    for head in (LinearHead(LITTLE.width), ClassAttentionHead(LITTLE.width), MLPHead(LITTLE.width).eval()):
+        assert head(encoded, none.offsets).shape == (0, 10)
+    predicted = ParticlePredictor(LITTLE)(encoded, none, none, encoder.pair_embed)
+    assert predicted.particles.shape == predicted.cls.shape == (0, LITTLE.width)
+    (encoded.cls.sum() + predicted.cls.sum()).backward()
+    assert all(value.isfinite().all() for value in encoder.state_dict().values())

@@ -33,7 +33,7 @@ def encoder() -> ParticleTransformer:
     return ParticleTransformer(LITTLE).eval()
 
 
-def predictor(**options: bool) -> ParticlePredictor:
+def predictor(**options: int) -> ParticlePredictor:
     torch.manual_seed(1)
     return ParticlePredictor(LITTLE, **options).eval()
 
@@ -165,3 +165,25 @@ def test_every_size_has_its_predictor():
     for size in SIZES.values():
         with torch.device("meta"):
             ParticlePredictor(size)
+
+
+def test_micro_batches_change_nothing(split, encoder):
+    context, target = split
+    answers = []
+    for size in (1, 2, 32):
+        with torch.no_grad():
+            answers.append(predictor(micro_batch=size)(encoder(context), context, target, encoder.pair_embed))
+    same(answers[0], answers[2], 1e-5)
+    same(answers[1], answers[2], 1e-5)
+    with pytest.raises(JepalibError, match="micro_batch=0"):
+        predictor(micro_batch=0)
+
+
+def test_bfloat16_without_physics_bias(split, encoder):
+    context, target = split
+    plain = predictor(physics_bias=False)
+    with torch.no_grad():
+        exact = plain(encoder(context), context, target, None)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            low = plain(encoder(context), context, target, None)
+    assert (low.particles.float() - exact.particles).std() < 0.05 * exact.particles.std()
