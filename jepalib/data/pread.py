@@ -11,9 +11,11 @@ from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Int
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from jepalib.compiled import compiled
 
 _pread = types.ExternalFunction("pread", types.intp(types.int32, types.voidptr, types.uintp, types.int64))
 
@@ -29,8 +31,7 @@ def _pointer(typing_context, address):
     return types.voidptr(types.intp), code
 
 
-@njit(nogil=True, cache=True)
-@no_type_check
+@compiled
 def _read_pieces(file, starts, sizes, out):
     address = out.ctypes.data
     done, first = 0, 0

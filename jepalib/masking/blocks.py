@@ -12,9 +12,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from jepalib.compiled import compiled
 from jepalib.errors import JepalibError
 from jepalib.jets import Jets, gather_rows
-from jepalib.masking.sequence import compiled, greedy_order
+from jepalib.masking.sequence import greedy_order
 
 KINDS = ("contiguous", "random")
 
@@ -72,7 +73,7 @@ class Masks:
         """The masks of `jets.take(rows)`, where `offsets` are those of `jets`."""
         rows = torch.as_tensor(rows, dtype=torch.long, device=offsets.device)
         gather, chosen = gather_rows(offsets, rows)
-        shift = (chosen[:-1] - offsets[rows]).repeat_interleave(offsets.diff()[rows])
+        shift = (chosen[:-1] - offsets[:-1][rows]).repeat_interleave(offsets.diff()[rows])
         return Masks(self.order[gather] + shift, self.context[gather], self.targets[:, gather])
 
     def save(self, path: str | Path) -> None:
@@ -94,6 +95,16 @@ class Masks:
             raise JepalibError(
                 f"Masks.load: {path} holds {sorted(tensors)}, not masks; give a file of Masks.save"
             )
+        places = len(tensors["order"]) if tensors["order"].ndim else 0
+        wanted = {"order": (torch.int64, (places,)), "context": (torch.bool, (places,))}
+        wanted["targets"] = (torch.bool, (*tensors["targets"].shape[:1], places))
+        for name, (dtype, shape) in wanted.items():
+            found = tensors[name]
+            if found.dtype != dtype or tuple(found.shape) != shape:
+                raise JepalibError(
+                    f"Masks.load: {path}: {name} is {found.dtype} {tuple(found.shape)}, not {dtype} {shape}; "
+                    "give a file of Masks.save"
+                )
         return cls(**tensors)
 
 

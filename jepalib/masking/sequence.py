@@ -6,34 +6,20 @@ centres, in JP-JEPA particles.
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable
 
-import numba
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from jepalib.compiled import compiled
 from jepalib.errors import JepalibError
 from jepalib.jets import pad
 from jepalib.kinematics import wrap_phi
 
 FAR = 1e6  # its square is far below the largest float32
 TWO_PI = np.float32(2 * math.pi)
-
-
-def compiled(function: Callable) -> Callable:
-    """`function` compiled by numba, cached on disk where a cache can be written.
-
-    No fast-math: the sums must be those of the torch form to the last bit.
-    """
-    function = inspect.unwrap(function)  # the shape checks of the tests wrap every function
-    try:
-        return numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # numba found no writable place for its cache
-        return numba.njit(nogil=True)(function)
 
 
 def greedy_order(
@@ -71,7 +57,7 @@ def greedy_order(
     return torch.from_numpy(order)
 
 
-@compiled
+@compiled  # no fast-math: the sums must be those of the torch form to the last bit
 def _walk(deta, dphi, offsets, order):
     longest = 0
     for jet in range(len(offsets) - 1):

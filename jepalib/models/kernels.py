@@ -12,28 +12,27 @@ instructions.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable
 from functools import partial
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from jepalib.compiled import compiled
+
 NO_KEY = -1e30  # bias of a place where there is no token
 
 
 def _compile(function: Callable, reassociate: bool = True) -> Callable:
-    """numba's compiled form of a function, without the shape checks that tests wrap around it.
+    """numba's compiled form of a function.
 
     Not the whole of fastmath: NaN and infinity must survive, or a diverged run goes unseen.
     """
     flags = {"contract", "reassoc", "nsz", "arcp"} if reassociate else {"contract"}
-    compiler = numba.njit(fastmath=flags, nogil=True, cache=True, error_model="numpy")
-    return compiler(inspect.unwrap(function))
+    return compiled(function, fastmath=flags, error_model="numpy")
 
 
 @_compile

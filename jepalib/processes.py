@@ -1,0 +1,27 @@
+"""Worker processes that do not outlive the process that they work for."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+
+
+def die_with_parent() -> None:
+    """Ends this process as soon as the one that started it ends, even by ``kill -9``.
+
+    To be called first in every worker (the initializer of a pool); in a process that
+    multiprocessing did not start it does nothing. A waiting thread, not a signal of the
+    kernel (PR_SET_PDEATHSIG), so that it also works outside Linux and does not depend on
+    which thread of the parent started the worker.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def follow() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=follow, name="jepalib die with parent", daemon=True).start()
