@@ -80,7 +80,7 @@ class Jets:
         return replace(self, particles=self.particles[keep], offsets=selected_offsets(self.offsets, keep))
 
     def take(self, rows: Int[Tensor, " chosen"] | list[int]) -> Jets:
-        """The jets of the given rows, in that order (rows may repeat)."""
+        """The jets of the given rows, in that order (rows may repeat; -1 is the last)."""
         rows = torch.as_tensor(rows, dtype=torch.long, device=self.offsets.device)
         gather, offsets = gather_rows(self.offsets, rows)
         return Jets(
@@ -104,11 +104,14 @@ def selected_offsets(
 def gather_rows(
     offsets: Int[Tensor, " edges"], rows: Int[Tensor, " chosen"]
 ) -> tuple[Int[Tensor, " gathered"], Int[Tensor, " chosen_edges"]]:
-    """Where the particles of the chosen jets lie, and the offsets of the chosen."""
+    """Where the particles of the chosen jets lie, and the offsets of the chosen.
+
+    Negative rows count from the last jet, as everywhere in Python.
+    """
     counts = offsets.diff()[rows]
     chosen = torch.zeros(len(rows) + 1, dtype=torch.long, device=offsets.device)
     torch.cumsum(counts, 0, out=chosen[1:])
-    shift = (offsets[rows] - chosen[:-1]).repeat_interleave(counts)
+    shift = (offsets[:-1][rows] - chosen[:-1]).repeat_interleave(counts)
     return torch.arange(len(shift), device=offsets.device) + shift, chosen
 
 
@@ -153,5 +156,11 @@ def pad(
 def unpad(
     padded: Float[Tensor, "jets length *features"], mask: Bool[Tensor, "jets length"]
 ) -> Float[Tensor, "particles *features"]:
-    """The real rows of a padded array, packed again; the inverse of `pad`."""
+    """The real rows of a padded array, packed again; the inverse of `pad`.
+
+    Raises:
+        JepalibError: array and mask differ in jets or length.
+    """
+    if padded.shape[:2] != mask.shape:
+        raise JepalibError(f"unpad: array {tuple(padded.shape)} and mask {tuple(mask.shape)} do not fit")
     return padded[mask]

@@ -17,6 +17,15 @@ def test_take_gives_the_particles_of_the_chosen_jets(jets):
     assert chosen.index.tolist() == [3, 0, 3]
 
 
+def test_negative_rows_count_from_the_end(jets):
+    chosen, expected = jets.take([-1, 2, -12]), jets.take([11, 2, 0])
+    assert chosen.counts.tolist() == [8, 5, 2]
+    for name in ("particles", "offsets", "observables", "labels", "index"):
+        assert torch.equal(getattr(chosen, name), getattr(expected, name)), name
+    with pytest.raises(IndexError):
+        jets.take([12])
+
+
 def test_select_particles_keeps_jets_and_their_observables(jets):
     keep = torch.zeros(len(jets.particles), dtype=torch.bool)
     keep[jets.offsets[:-1] + 1] = True  # the second particle of each jet
