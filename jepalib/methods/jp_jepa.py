@@ -96,7 +96,7 @@ class JPJEPA(nn.Module):
         size: architecture preset (`models.sizes.SIZES`).
         config: the objective.
         inputs: kin, kinpid or full.
-        micro_batch: jets per padded chunk inside the encoders.
+        micro_batch: jets that go through encoders and predictor together.
     """
 
     def __init__(
@@ -111,6 +111,7 @@ class JPJEPA(nn.Module):
             use_cls=self.config.predictor_cls,
             physics_bias=self.config.predictor_bias,
             own_pair_embed=self.config.predictor_own_pairs,
+            micro_batch=micro_batch,
         )
         self.probes = Probes(size.width, self.config.probes)
         self.train()

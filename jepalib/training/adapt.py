@@ -24,6 +24,7 @@ import torch
 
 from jepalib.data.store import JetStore, load_rows, save_rows, stratified_subset
 from jepalib.errors import JepalibError
+from jepalib.processes import die_with_parent
 from jepalib.progress import Progress
 from jepalib.training.classifiers import HEADS
 from jepalib.training.config import override
@@ -280,6 +281,7 @@ class _Bench:
 def _begin(arguments: tuple, threads: int) -> None:
     """A worker's own bench, on its share of the cores."""
     global _worker_bench
+    die_with_parent()
     torch.set_num_threads(threads)
     _worker_bench = _Bench(*arguments)
 

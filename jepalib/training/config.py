@@ -33,7 +33,7 @@ class PretrainConfig:
             tokens, biases and normalisations.
         clip: largest norm of the gradient, 0 for no clipping.
         precision: float32, or bfloat16 for autocast.
-        micro_batch: jets per padded chunk inside the encoders.
+        micro_batch: jets that go through the networks together (at least 512 on a GPU).
         max_jets: use only so many (stratified) training jets, 0 for all.
         log_every, checkpoint_every: steps between metrics lines and checkpoints.
         checkpoint_minutes: a checkpoint is also written after so long, for job queues.
