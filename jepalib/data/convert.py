@@ -7,45 +7,39 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from jepalib.data.readers import Account, entries_of, iterate_jetclass
+from jepalib.data.sources import Source, find_sources
 from jepalib.data.store import DTYPES, FORMAT, MANIFEST, VERSION, JetStore, array_path
 from jepalib.errors import JepalibError
+from jepalib.processes import die_with_parent
 from jepalib.progress import Progress
 from jepalib.schema import CLASSES, JET_FIELDS, MAX_PARTICLES, PARTICLE_FIELDS
 
-SPLITS = ("train", "val", "test")  # a folder whose name begins so holds that split
 HASHED = ("particles", "observables", "labels", "counts")  # the offsets follow from the counts
 LOCK = "lock"
 COPY_BYTES = 1 << 24
-
-
-@dataclass(frozen=True)
-class Source:
-    """One file to convert: where it is, how the manifest calls it, what it is for."""
-
-    path: Path
-    name: str
-    split: str
 
 
 def convert(sources: Sequence[Path], store: Path, workers: int = 1, quiet: bool = False) -> JetStore:
     """Converts ROOT files, or directory trees of them, into the store `store`.
 
     Rows lie in the order of (split, file), and of the file within it. The split of a file
-    is the start of its folder's name (train_100M, val_5M, test_20M, train …), "all" for
-    other folders. Memory is that of one chunk per worker. The store is written beside
-    under the name ``STORE.partial`` and renamed when it is whole; called again on a
-    finished store of the same files it says so and returns it.
+    is told by the name of its folder, or of one above it up to the directory given
+    (train_100M, val_5M, test_20M, validation …); "all" without such a name. Memory is that
+    of one chunk per worker. The store is written beside under the name ``STORE.partial``
+    and renamed when it is whole; called again on a finished store of the same files it
+    says so and returns it.
 
     Raises:
         JepalibError: no files, a file that cannot be read (checked before anything is
@@ -61,39 +55,14 @@ def convert(sources: Sequence[Path], store: Path, workers: int = 1, quiet: bool 
             records = list(_converted(files, partial, workers, bar))
             _write_offsets(partial)
             _write_manifest(partial, records)
-            (partial / LOCK).unlink()
-            os.rename(partial, store)
+            os.rename(partial, store)  # still locked: nobody else can come between
+            (store / LOCK).unlink()
     except OSError as error:
         raise JepalibError(f"{store}: cannot be written ({error})") from error
     done = JetStore.open(store)
     if not quiet:
         _print_summary(done)
     return done
-
-
-def find_sources(sources: Sequence[Path]) -> list[Source]:
-    """The ROOT files given, and those anywhere below directories given, in store order.
-
-    Raises:
-        JepalibError: a path does not exist, or there is no ROOT file at all.
-    """
-    paths: set[Path] = set()
-    for given in map(Path, sources):
-        if not given.exists():
-            raise JepalibError(f"{given}: no such file or directory")
-        found = given.rglob("*.root") if given.is_dir() else [given]
-        # Not resolved: the split is the folder in which a file or a link to it lies.
-        paths.update(Path(os.path.abspath(path)) for path in found)
-    if not paths:
-        raise JepalibError(f"no .root files in {', '.join(map(str, sources)) or 'an empty list of sources'}")
-    base = os.path.commonpath([path.parent.parent for path in paths])
-    files = [Source(path, path.relative_to(base).as_posix(), _split(path)) for path in paths]
-    return sorted(files, key=lambda file: (file.split, file.name))
-
-
-def _split(path: Path) -> str:
-    folder = path.parent.name.lower()
-    return next((split for split in SPLITS if folder.startswith(split)), "all")
 
 
 def _existing(store: Path, files: list[Source], quiet: bool) -> JetStore:
@@ -132,6 +101,10 @@ def _partial(store: Path) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise JepalibError(f"{store}: another conversion is writing it; wait for it") from error
+        if store.exists() or not _is_at(lock, partial / LOCK):  # one ended while this one began
+            if _is_at(lock, partial / LOCK):
+                shutil.rmtree(partial)
+            raise JepalibError(f"{store}: another conversion has just ended; call again")
         for left in partial.iterdir():
             if left.is_dir():
                 shutil.rmtree(left)
@@ -144,13 +117,21 @@ def _partial(store: Path) -> Iterator[Path]:
             raise
 
 
+def _is_at(file: IO, path: Path) -> bool:
+    """Whether an open file is still the one at `path`."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
 def _converted(files: list[Source], partial: Path, workers: int, bar: Progress) -> Iterator[dict]:
     """Writes the arrays of all files, in order; yields the record of each."""
     if workers <= 1:
         for file in files:
             yield _convert_file(file, partial, lambda jets, file=file: bar.add(jets, file.name))
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), die_with_parent) as pool:
         try:
             yield from _in_order(pool, files, partial, workers, bar)
         except BrokenProcessPool as error:
@@ -165,18 +146,19 @@ def _in_order(
 ) -> Iterator[dict]:
     """Each file becomes a part of its own; parts are appended in the order of the files.
 
-    Only a few parts wait on disk at a time.
+    Only a few parts wait on disk at a time. Their names are new ones in every call, so that
+    a worker left by a killed call cannot write into them.
     """
-    parts = [partial / f"part_{number:06d}" for number in range(len(files))]
     ahead = 2 * workers
     waiting = []
     for number, file in enumerate(files):
-        for following in range(number + len(waiting), min(number + ahead, len(files))):
-            parts[following].mkdir()
-            waiting.append(pool.submit(_convert_file, files[following], parts[following]))
-        record = waiting.pop(0).result()
+        for following in files[number + len(waiting) : number + ahead]:
+            part = Path(tempfile.mkdtemp(prefix="part_", dir=partial))
+            waiting.append((part, pool.submit(_convert_file, following, part)))
+        part, job = waiting.pop(0)
+        record = job.result()
         bar.add(record["entries"], file.name)
-        _append_part(partial, parts[number])
+        _append_part(partial, part)
         yield record
 
 

@@ -36,6 +36,7 @@ MANIFEST = "manifest.json"
 DTYPES = {"particles": "<f4", "offsets": "<i8", "observables": "<f4", "labels": "<i1", "counts": "<u1"}
 PARTICLE_BYTES = 4 * len(PARTICLE_FIELDS)
 JET_BYTES = 4 * len(JET_FIELDS)
+REQUIRED = ("version", "classes", "rows", "particles", "splits", "data_hash", "files")  # of the manifest
 DIVISION = {"train": (0.0, 0.6), "val": (0.6, 0.8), "test": (0.8, 1.0)}  # of a store without splits
 
 
@@ -179,6 +180,9 @@ def _checked_manifest(path: Path) -> dict:
         raise JepalibError(f"{path / MANIFEST}: damaged ({error}); convert the sources again") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise JepalibError(f"{path / MANIFEST}: not the manifest of a {FORMAT}")
+    missing = [key for key in REQUIRED if key not in manifest]
+    if missing:
+        raise JepalibError(f"{path / MANIFEST}: lacks {', '.join(missing)}; convert the sources again")
     if manifest["version"] != VERSION or manifest["classes"] != list(CLASSES):
         raise JepalibError(f"{path}: written by another version of jepalib; convert the sources again")
     for name, size in array_sizes(manifest["rows"], manifest["particles"]).items():

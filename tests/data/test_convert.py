@@ -17,7 +17,9 @@ import torch
 from conftest import make_jets
 from root_files import write_jets
 
-from jepalib.data.convert import convert, find_sources
+from jepalib.data import convert as convert_module
+from jepalib.data.convert import convert
+from jepalib.data.sources import find_sources
 from jepalib.data.store import JetStore
 from jepalib.errors import JepalibError
 from jepalib.jets import concatenate
@@ -165,6 +167,25 @@ def test_after_kill_9_there_is_no_store_and_the_next_call_makes_it(tree, tmp_pat
     assert not partial.exists()
 
 
+def test_a_store_finished_by_another_call_meanwhile_is_not_touched(tree, tmp_path, monkeypatch):
+    source, _ = tree
+    plain = convert_module.entries_of
+
+    def other_call(path):  # ends between this call's look for a store and its lock
+        monkeypatch.setattr(convert_module, "entries_of", plain)
+        convert([source], tmp_path / "store", quiet=True)
+        return plain(path)
+
+    monkeypatch.setattr(convert_module, "entries_of", other_call)
+    with pytest.raises(JepalibError, match="another conversion has just ended; call again"):
+        convert([source], tmp_path / "store", quiet=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["JetClass", "store"]
+    assert sorted(path.name for path in (tmp_path / "store").iterdir()) == [
+        *("counts.bin", "labels.bin", "manifest.json", "observables.bin", "offsets.bin", "particles.bin")
+    ]
+    assert len(convert([source], tmp_path / "store", quiet=True)) == 12
+
+
 def test_sources_are_found_once_and_named_by_folder(tree, tmp_path):
     source, files = tree
     found = find_sources([source, source / "val_5M", source / "val_5M" / "TTBar_120.root"])
@@ -177,6 +198,43 @@ def test_sources_are_found_once_and_named_by_folder(tree, tmp_path):
         ("train", "JetClass/train_100M/HToBB_000.root"),
         ("train", "JetClass/train_100M/HToBB_001.root"),
         ("val", "JetClass2/Validation/TTBar_120.root"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("folders", "split"),
+    [
+        ("train_100M", "train"),
+        ("TEST", "test"),
+        ("valid", "val"),
+        ("Validation_5M", "val"),
+        ("train2", "train"),
+        ("test-20M/HToBB/part1", "test"),  # told by a folder above
+        ("train/mine/val_1", "val"),  # the lowest counts
+        ("training", "all"),
+        ("tests", "all"),
+        ("my_train", "all"),
+    ],
+)
+def test_a_folder_on_the_way_names_the_split(tmp_path, folders, split):
+    file = tmp_path / "test_area" / "data" / folders / "a.root"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    (found,) = find_sources([tmp_path / "test_area" / "data"])  # what lies above counts for nothing
+    assert found.split == split
+
+
+def test_linked_folders_are_searched(tmp_path):
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.root").touch()
+    (tmp_path / "here" / "val_5M").symlink_to(tmp_path / "there")
+    (tmp_path / "there" / "up").symlink_to(tmp_path / "there")
+    (tmp_path / "here" / "up").symlink_to(tmp_path)
+    found = find_sources([tmp_path / "here"])
+    assert [(file.split, file.name) for file in found] == [
+        ("all", "here/a.root"),
+        ("val", "here/val_5M/a.root"),
     ]
 
 

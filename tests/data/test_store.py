@@ -141,6 +141,7 @@ def test_a_damaged_store_does_not_open(tmp_path):
         ("[]", "not the manifest"),
         ('{"format": "other"}', "not the manifest"),
         (json.dumps(content | {"version": 0}), "another version"),
+        (json.dumps({"format": content["format"], "rows": 3}), "lacks version, classes, particles"),
     ):
         manifest.write_text(text)
         with pytest.raises(JepalibError, match=words):
