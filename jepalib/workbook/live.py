@@ -1,7 +1,8 @@
-"""Pre-training started from a notebook, as a process of its own, with curves that move."""
+"""Pre-training started from a notebook, as processes of their own, with curves that move."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
-from matplotlib import pyplot
+import torch
 from matplotlib.figure import Figure
 
 from jepalib.errors import JepalibError
@@ -18,6 +19,7 @@ from jepalib.training.runs import Run
 from jepalib.viz.widgets import is_live
 
 DRAW_EVERY = 5.0  # seconds between two drawings of the curves
+ERROR = "jepalib: "  # how the command line begins the message of a mistake
 
 
 def pretrain_live(
@@ -27,33 +29,30 @@ def pretrain_live(
     run: Path,
     settings: Mapping[str, object],
     draw: Callable[[pd.DataFrame], Figure],
-    processes: int = 1,
+    processes: int = 0,
 ) -> Run:
     """Pre-train into a run folder; its curves are drawn anew every few seconds while someone watches.
 
-    A process of its own, because it can then be one per GPU, and because stopping the
-    cell stops it after a saved step: run the cell again to go on.
+    Processes of their own, because there can then be one per GPU, and because stopping
+    the cell stops them after a saved step: run the cell again to go on.
 
     Args:
         method, size, store, run: as for ``jepalib pretrain``.
         settings: what ``--set`` takes.
         draw: the figure for the metrics so far.
-        processes: how many, one per GPU.
+        processes: how many; 0 for what `processes_here` says.
 
     Raises:
-        JepalibError: the pre-training ended with an error; its last lines are in the message.
+        JepalibError: the pre-training ended with an error, which is in the message.
     """
-    launch = (
-        ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        if processes > 1
-        else []
-    )
-    command = [sys.executable, *launch, "-m", "jepalib.workbook.cli", "pretrain"]
+    processes = processes or processes_here()
+    launch = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m", "--"]
+    command = [sys.executable, "-m", *(launch if processes > 1 else ()), "jepalib.workbook.cli", "pretrain"]
     command += ["--method", method, "--size", size, "--data", str(store), "--run", str(run)]
     command += [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
-    said: deque[str] = deque(maxlen=5)
+    said: deque[str] = deque(maxlen=100)
     curves = _Curves(run, draw)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with _started(command, processes) as process:
         try:
             for line in process.stdout:
                 said.append(line)
@@ -64,8 +63,31 @@ def pretrain_live(
             raise
     curves.close()
     if process.returncode:
-        raise JepalibError(f"pre-training ended with status {process.returncode}: {''.join(said).strip()}")
+        reason = [line.removeprefix(ERROR) for line in said if line.startswith(ERROR)] or list(said)
+        raise JepalibError(f"pre-training ended with status {process.returncode}: {reason[-1].strip()}")
     return Run.open(run)
+
+
+def processes_here() -> int:
+    """One process per GPU; without a GPU one per core, at most four.
+
+    On a CPU the micro-batches of jets are too small for threads to share: one thread is
+    as fast as two, and does not stall when another program takes a core.
+    """
+    return torch.cuda.device_count() or min(os.cpu_count() or 1, 4)
+
+
+def _started(command: list[str], processes: int) -> subprocess.Popen[str]:
+    """The processes, in a session of their own: an interrupt of the notebook must not kill them unsaved."""
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        start_new_session=True,
+    )
 
 
 class _Curves:
@@ -75,14 +97,10 @@ class _Curves:
         self.run, self.draw, self.handle, self.last = run, draw, None, 0.0
 
     def refresh(self) -> None:
-        if (
-            not is_live()
-            or time.monotonic() - self.last < DRAW_EVERY
-            or not (self.run / "config.json").is_file()
-        ):
+        """Draws what there is, at most every `DRAW_EVERY` seconds."""
+        if not is_live() or time.monotonic() - self.last < DRAW_EVERY:
             return
-        metrics = Run.open(self.run).metrics()
-        if len(metrics) < 2:
+        if not (self.run / "config.json").is_file() or len(metrics := Run.open(self.run).metrics()) < 2:
             return
         from IPython.display import display
 
@@ -91,7 +109,6 @@ class _Curves:
             self.handle = display(figure, display_id=True)
         else:
             self.handle.update(figure)
-        pyplot.close(figure)
         self.last = time.monotonic()
 
     def close(self) -> None:

@@ -95,14 +95,12 @@ class Stage:
     def show(self, figure: Figure, name: str, caption: str) -> None:
         """Displays a figure and keeps it as PNG and PDF with its caption."""
         from IPython.display import display
-        from matplotlib import pyplot
 
         from jepalib.viz.style import save_figure
 
         saved = save_figure(figure, name, self.folder / "figures")
         self.figures.append({"file": saved.relative_to(self.run_dir).as_posix(), "caption": caption})
         display(figure)
-        pyplot.close(figure)
 
     def table(self, frame: pd.DataFrame, name: str, caption: str) -> None:
         """Displays a table and keeps it as CSV with its caption."""

@@ -12,7 +12,7 @@ data_dir: str = ""  # a store or JetClass files of your own; empty: those of 01_
 size: str = "nano"  # of the encoder: nano, mini, tiny, small, base, large, huge
 pretrain_steps: int = 300  # optimiser steps
 batch_size: int = 256  # jets a step
-processes: int = 1  # one per GPU
+processes: int = 0  # 0: one per GPU, or per core where there is none
 seed: int = 0  # of everything random
 
 # %%

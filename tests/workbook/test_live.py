@@ -33,13 +33,13 @@ def test_runs_draws_and_finds_itself_done(store: Path, tmp_path: Path, monkeypat
     monkeypatch.setattr(live, "is_live", lambda: True)
     monkeypatch.setattr(live, "DRAW_EVERY", 0.0)
     monkeypatch.setattr("IPython.display.display", lambda *_, **__: None)
-    run = live.pretrain_live("jp-jepa", "nano", store, tmp_path / "run", SETTINGS, draw)
+    run = live.pretrain_live("jp-jepa", "nano", store, tmp_path / "run", SETTINGS, draw, processes=2)
     assert run.metrics().step.tolist() == [1, 2, 3, 4]
     assert lengths[-1] == 4
-    live.pretrain_live("jp-jepa", "nano", store, tmp_path / "run", SETTINGS, draw)
+    live.pretrain_live("jp-jepa", "nano", store, tmp_path / "run", SETTINGS, draw, processes=1)
     assert "already done" in capfd.readouterr().err
 
 
 def test_what_went_wrong_is_in_the_message(store: Path, tmp_path: Path) -> None:
     with pytest.raises(JepalibError, match="unknown setting 'stepps'"):
-        live.pretrain_live("jp-jepa", "nano", store, tmp_path / "run", {"stepps": 3}, lambda _: Figure())
+        live.pretrain_live("jp-jepa", "nano", store, tmp_path, {"stepps": 3}, lambda _: Figure(), 1)
