@@ -183,6 +183,16 @@ def test_a_position_lies_in_its_own_cell(calorimeter) -> None:
     np.testing.assert_array_equal(outside, -1)
 
 
+@pytest.mark.parametrize("calorimeter", [ECAL, HCAL])
+def test_angles_just_below_a_whole_turn_stay_in_their_row(calorimeter) -> None:
+    """-1e-17 modulo 2 pi is 2 pi in floating point, one column too far."""
+    middle = (calorimeter.edges[:-1] + calorimeter.edges[1:]) / 2
+    tiny = calorimeter.cell(middle, np.full(len(middle), -1e-17))
+    below = calorimeter.cell(middle, np.full(len(middle), -1e-3))
+    np.testing.assert_array_equal(tiny, below)
+    np.testing.assert_array_equal(calorimeter.centre(tiny), middle)
+
+
 def test_cell_sizes() -> None:
     degrees = np.radians(np.arange(0.5, 360))
     for calorimeter, eta, cells in ((ECAL, 0.01, 360), (HCAL, 0.01, 72), (HCAL, 1.7, 36)):

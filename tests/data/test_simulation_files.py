@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import subprocess
 from pathlib import Path
 
 import awkward as ak
@@ -11,10 +13,11 @@ import pytest
 import uproot
 
 from jepalib.data import simulation
-from jepalib.data.simulation import driver, processes, simulate
+from jepalib.data.simulation import branches, driver, processes, simulate
 from jepalib.data.simulation.branches import LABEL_TYPES, read_parameters
 from jepalib.data.simulation.produce import FileTask, random_streams
 from jepalib.errors import JepalibError
+from jepalib.progress import Progress
 from jepalib.schema import CLASSES, JET_FIELDS, PARTICLE_FIELDS, PROCESSES
 
 NAMES = ("Wqq", "Tbqq")
@@ -126,7 +129,66 @@ def test_random_streams_differ_by_seed_class_split_and_number() -> None:
     streams = [random_streams(task) for task in tasks]
     assert len({seed for seed, _ in streams}) == len(tasks)
     assert len({next(batches).random() for _, batches in streams}) == len(tasks)
-    assert all(1 <= seed <= 900_000_000 for seed, _ in streams)
+
+
+def test_no_two_files_share_the_events_of_pythia() -> None:
+    seeds = [
+        random_streams(FileTask(Path(), name, split, number, 10, seed))[0]
+        for name in CLASSES
+        for split in ("train", "val", "test")
+        for number in (0, 1, 500, 999)
+        for seed in (0, 1, 2022, 29_999)
+    ]
+    assert len(set(seeds)) == len(seeds)
+    assert min(seeds) == 1
+    assert max(seeds) == 900_000_000
+    one, other = (FileTask(Path(), "QCD", "train", 0, 10, seed) for seed in (5, 30_005))
+    assert random_streams(one)[0] == random_streams(other)[0]
+    draws = [next(random_streams(task)[1]).random() for task in (one, other)]
+    assert draws[0] != draws[1]
+
+
+def test_the_rates_of_all_classes_in_the_making_are_shown(tmp_path: Path) -> None:
+    notes = []
+
+    class Bar(Progress):
+        def add(self, count: int, note: str = "") -> None:
+            notes.append(note)
+
+    tasks = [FileTask(tmp_path, name, "train", n, 10, 0) for name in ("Hbb", "QCD") for n in range(2)]
+    rates = driver._Rates(Bar(40, "simulate", quiet=True), tasks)
+    rates.start("Hbb")
+    rates.start("QCD")
+    rates.add("Hbb", 10)
+    rates.add("QCD", 4)
+    rates.add("Hbb", 10)
+    rates.add("QCD", 6)
+    assert [note.count("/s") for note in notes] == [2, 2, 2, 1]
+    assert notes[3].startswith("QCD ")
+    lines = rates.table().splitlines()
+    assert [line.split()[:2] for line in lines] == [["class", "jets"], ["Hbb", "20"], ["QCD", "10"]]
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_a_call_ends_with_the_rates_by_class(tmp_path: Path, capsys) -> None:
+    simulate(tmp_path, "val", 4, classes=["Wqq"], workers=1)
+    header, line = capsys.readouterr().out.splitlines()
+    assert header.split() == ["class", "jets", "seconds", "jets/s"]
+    assert line.split()[:2] == ["Wqq", "4"]
+    assert float(line.split()[3]) > 0
+
+
+def test_places_that_cannot_be_written_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(JepalibError, match=r"file/train cannot be used as a folder"):
+        simulate(tmp_path / "file", "train", 1, classes=["Wqq"], quiet=True)
+
+    def full(*args: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(branches.uproot, "recreate", full)
+    with pytest.raises(JepalibError, match=r"WToQQ_000\.root: cannot be written.*No space left"):
+        simulate(tmp_path, "train", 1, classes=["Wqq"], workers=1, quiet=True)
 
 
 def test_a_repeated_call_makes_only_what_is_missing(folder: Path) -> None:
@@ -135,9 +197,16 @@ def test_a_repeated_call_makes_only_what_is_missing(folder: Path) -> None:
     lost = folder / "train" / "TTBar_001.root"
     content = arrays(lost)
     lost.unlink()
-    (folder / "train" / "TTBar_001.root.part").write_bytes(b"left by a killed process")
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left = folder / "train" / f"TTBar_001.root.{branches._here()}-{ended.pid}.part"
+    other = left.with_name(f"TTBar_001.root.{branches._here()}-{os.getppid()}.part")
+    left.write_bytes(b"left by a killed process")
+    other.write_bytes(b"being written by another one")
     simulate(folder, "train", JETS, classes=NAMES, files_per_class=2, seed=3, workers=2, quiet=True)
     assert same(arrays(lost), content)
+    assert not left.exists()
+    other.unlink()
     assert sorted((folder / "train").iterdir()) == paths
     assert all(path.stat().st_mtime_ns == before[path] for path in paths if path != lost)
 

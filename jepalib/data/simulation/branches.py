@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 from pathlib import Path
 
 import awkward as ak
 import numpy as np
 import uproot
 
+from jepalib.data.simulation.angles import pt_eta_phi, wrapped
 from jepalib.data.simulation.clustering import Clustered, substructure
 from jepalib.data.simulation.detector import Objects
 from jepalib.data.simulation.truth import Resonances
@@ -44,9 +46,7 @@ def jet_branches(
     Returns:
         Branch -> one value or list per jet; "part" holds the constituents as records.
     """
-    pt = np.hypot(jets.p4[:, 0], jets.p4[:, 1])
-    eta = np.arcsinh(jets.p4[:, 2] / np.maximum(pt, 1e-9))
-    phi = np.arctan2(jets.p4[:, 1], jets.p4[:, 0])
+    pt, eta, phi = pt_eta_phi(jets.p4)
     mass, taus = substructure(objects.p4[jets.members], jets.counts)
     branches: Branches = {"part": ak.unflatten(ak.zip(_constituents(objects, jets, eta, phi)), jets.counts)}
     flat = {"pt": pt, "eta": eta, "phi": phi, "energy": jets.p4[:, 3], "nparticles": jets.counts}
@@ -62,8 +62,7 @@ def _constituents(
 ) -> dict[str, np.ndarray]:
     rows, jet = jets.members, np.repeat(np.arange(len(jets.counts)), jets.counts)
     px, py, pz, energy = objects.p4[rows].T
-    own_eta, own_phi = np.arcsinh(pz / np.hypot(px, py)), np.arctan2(py, px)
-    turn = np.remainder(own_phi - phi[jet] + np.pi, 2 * np.pi) - np.pi
+    _, own_eta, own_phi = pt_eta_phi(objects.p4[rows])
     d0, d0err, dz, dzerr = objects.impact[rows].T
     values = {
         "px": px,
@@ -71,7 +70,7 @@ def _constituents(
         "pz": pz,
         "energy": energy,
         "deta": np.where(eta[jet] >= 0, 1.0, -1.0) * (own_eta - eta[jet]),
-        "dphi": turn,
+        "dphi": wrapped(own_phi - phi[jet]),
         "d0val": d0,
         "d0err": d0err,
         "dzval": dz,
@@ -103,16 +102,48 @@ def join(chunks: list[Branches], jets: int) -> Branches:
 
 
 def write_file(path: Path, branches: Branches, parameters: dict[str, object]) -> None:
-    """Write one ROOT file: to a temporary name first, so that `path` is always whole."""
-    temporary = path.with_name(path.name + ".part")
+    """Write one ROOT file: to a temporary name first, so that `path` is always whole.
+
+    The temporary name is this process's own; where several write one file, the last wins.
+
+    Raises:
+        JepalibError: the file cannot be written (no room, no permission).
+    """
+    temporary = path.with_name(f"{path.name}.{_here()}-{os.getpid()}.part")
     try:
-        with uproot.recreate(temporary, compression=uproot.ZLIB(4)) as file:
-            file.mktree(TREE, {name: _branch_type(values) for name, values in branches.items()})
+        with uproot.recreate(temporary, compression=uproot.ZLIB(9)) as file:
+            types = {name: _branch_type(values) for name, values in branches.items()}
+            file.mktree(TREE, types, initial_basket_capacity=2)  # all of it goes into one
             file[TREE].extend(branches)
             file[PARAMETERS] = json.dumps(parameters, sort_keys=True)
         os.replace(temporary, path)
+    except OSError as error:
+        raise JepalibError(f"{path}: cannot be written ({error})") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes temporary files of processes of this machine that have ended."""
+    for path in folder.glob(f"*.root.{_here()}-*.part"):
+        process = path.name.removesuffix(".part").rpartition("-")[2]
+        if process.isdecimal() and not _runs(int(process)):
+            path.unlink(missing_ok=True)
+
+
+def _here() -> str:
+    """This machine's name, as it may stand in a file's."""
+    return "".join(c for c in platform.node() if c.isalnum() or c in "-_")
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
 
 
 def _branch_type(values: ak.Array | np.ndarray) -> object:

@@ -46,7 +46,9 @@ class Calorimeter:
         inside = (row >= 0) & (row < len(edges) - 1)
         row = np.where(inside, row, 0)
         width = self._phi_width(edges, row)
-        column = np.floor(np.remainder(phi, 2 * np.pi) / width).astype(np.int64)
+        column = np.floor(np.remainder(phi, 2 * np.pi) / width)
+        # The remainder of a tiny negative angle is rounded up to 2 pi itself.
+        column = np.minimum(column, np.rint(2 * np.pi / width) - 1).astype(np.int64)
         return np.where(inside, row * 360 + column, -1)
 
     def _phi_width(self, edges: np.ndarray, row: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ import awkward as ak
 import numpy as np
 from jaxtyping import Float, Int
 
+from jepalib.data.simulation.angles import pt_eta_phi
 from jepalib.data.simulation.detector import Objects
 from jepalib.data.simulation.processes import require
 
@@ -57,8 +58,7 @@ def find_jets(objects: Objects, events: int) -> Clustered:
     first = np.cumsum(counts) - counts
     members = members + first[event]
 
-    pt = np.hypot(p4[:, 0], p4[:, 1])
-    eta = np.arcsinh(p4[:, 2] / np.maximum(pt, 1e-9))
+    pt, eta, _ = pt_eta_phi(p4)
     keep = (pt > PT_WINDOW[0]) & (pt < PT_WINDOW[1]) & (np.abs(eta) < ETA_MAX)
     sizes = ak.to_numpy(ak.num(members))[keep].astype(np.int64)
     rows = ak.to_numpy(ak.flatten(members[keep], axis=1)).astype(np.int64)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from jepalib.data.simulation.angles import pt_eta_phi
 from jepalib.data.simulation.calorimeter import ECAL, HCAL, Calorimeter
 from jepalib.data.simulation.energy_flow import Deposits, Neutrals, combine
 from jepalib.data.simulation.events import Particles
@@ -60,8 +61,7 @@ def detect(particles: Particles, rng: np.random.Generator) -> Objects:
 
 def _tracks(particles: Particles, flight: Flight, rng: np.random.Generator) -> tuple[np.ndarray, Objects]:
     """Rows of the particles with a track, and the tracks: true momentum, smeared impact."""
-    pt = np.hypot(particles.p4[:, 0], particles.p4[:, 1])
-    eta = np.arcsinh(particles.p4[:, 2] / pt)
+    pt, eta, _ = pt_eta_phi(particles.p4)
     charged = np.flatnonzero(particles.charge != 0)
     seen = found(particles.pid[charged], eta[charged], pt[charged], rng)
     # Energy flow needs a tower: a soft track that curls into the beam hole is lost.
@@ -95,9 +95,7 @@ def _flow(
     fraction = calorimeter.fraction(particles.pid)
     cell = np.where(fraction > 0, calorimeter.cell(flight.eta, flight.phi), -1)
     everything = Deposits(particles.event, cell, fraction * particles.p4[:, 3])
-    # A track that an earlier calorimeter scaled to nothing is no longer there.
-    alive = tracks.p4[:, 3] > 0
-    own = Deposits(tracks.event, np.where(alive, cell[rows], -1), tracks.p4[:, 3])
+    own = Deposits(tracks.event, cell[rows], tracks.p4[:, 3])  # no charged particle leaves energy in both
     neutrals, scale = combine(calorimeter, everything, own, rng)
     left = Objects(tracks.event, tracks.kind, tracks.p4 * scale[:, None], tracks.charge, tracks.impact)
     return neutrals, left

@@ -5,16 +5,18 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-from jepalib.data.simulation.branches import read_parameters
+from jepalib.data.simulation.branches import read_parameters, remove_leftovers
 from jepalib.data.simulation.processes import require
-from jepalib.data.simulation.produce import SPLITS, FileTask, make_file
+from jepalib.data.simulation.produce import MAX_FILES, SPLITS, FileTask, make_file
 from jepalib.errors import JepalibError
+from jepalib.processes import die_with_parent
 from jepalib.progress import Progress
 from jepalib.schema import CLASSES
 
@@ -45,14 +47,14 @@ def simulate(
         files_per_class: files of each class.
         seed: of the whole data set, 0 or larger.
         workers: processes, one file at a time each; all available cores by default.
-        quiet: no progress.
+        quiet: no progress, and no table of jets/s per class in the end.
 
     Returns:
         All files of the call, old and new, in the order of the classes.
 
     Raises:
         JepalibError: a wrong argument, a finished file made with other parameters, a
-            missing package, or a failed worker.
+            missing package, a folder that cannot be written, or a failed worker.
     """
     names = tuple(CLASSES if classes is None else classes)
     workers = len(os.sched_getaffinity(0)) if workers is None else workers
@@ -62,9 +64,12 @@ def simulate(
     tasks = _tasks(Path(out) / split, split, names, jets_per_class, files_per_class, seed)
     missing = [task for task in tasks if not _finished(task)]
     if missing:
-        missing[0].folder.mkdir(parents=True, exist_ok=True)
+        _prepare(missing[0].folder)
         with Progress(sum(task.jets for task in missing), "simulate", unit="jets", quiet=quiet) as bar:
-            _run(missing, min(workers, len(missing)), _Rates(bar))
+            rates = _Rates(bar, missing)
+            _run(missing, min(workers, len(missing)), rates)
+        if not quiet:
+            print(rates.table())
     return [task.path for task in tasks]
 
 
@@ -81,8 +86,8 @@ def _check(split: str, names: Sequence[str], jets: int, files: int, seed: int, w
             raise JepalibError(f"simulate: {title} must be at least 1, got {value}")
     if files > jets:
         raise JepalibError(f"simulate: {files} files for {jets} jets would leave files empty")
-    if files > 1000:
-        raise JepalibError(f"simulate: at most 1000 files per class, got {files}")
+    if files > MAX_FILES:
+        raise JepalibError(f"simulate: at most {MAX_FILES} files per class, got {files}")
     if seed < 0:
         raise JepalibError(f"simulate: the seed must not be negative, got {seed}")
 
@@ -117,13 +122,30 @@ def _finished(task: FileTask) -> bool:
     return True
 
 
-class _Rates:
-    """Feeds the progress bar, with the jets/s of every class that is being made."""
+def _prepare(folder: Path) -> None:
+    """The folder, there and without what killed processes left in it.
 
-    def __init__(self, bar: Progress) -> None:
+    Raises:
+        JepalibError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
+    except OSError as error:
+        raise JepalibError(f"simulate: {folder} cannot be used as a folder for files ({error})") from error
+
+
+class _Rates:
+    """Jets/s of every class: in the progress bar while it is made, as a table in the end."""
+
+    def __init__(self, bar: Progress, tasks: Sequence[FileTask]) -> None:
         self.bar = bar
-        self.jets: dict[str, int] = {}
+        self.wanted: Counter[str] = Counter()
+        for task in tasks:
+            self.wanted[task.name] += task.jets
+        self.jets: Counter[str] = Counter()
         self.begun: dict[str, float] = {}
+        self.ended: dict[str, float] = {}
 
     def start(self, name: str) -> None:
         """A file of the class begins."""
@@ -131,9 +153,24 @@ class _Rates:
 
     def add(self, name: str, jets: int) -> None:
         """Jets of a class are made."""
-        self.jets[name] = self.jets.get(name, 0) + jets
-        seconds = max(time.monotonic() - self.begun[name], 1e-9)
-        self.bar.add(jets, note=f"{name} {self.jets[name] / seconds:.0f}/s")
+        self.jets[name] += jets
+        running = [f"{other} {self._rate(other):.0f}/s" for other in self.begun if other not in self.ended]
+        if self.jets[name] >= self.wanted[name]:
+            self.ended.setdefault(name, time.monotonic())
+        self.bar.add(jets, note=", ".join(running))
+
+    def _seconds(self, name: str) -> float:
+        return max(self.ended.get(name, time.monotonic()) - self.begun[name], 1e-9)
+
+    def _rate(self, name: str) -> float:
+        return self.jets[name] / self._seconds(name)
+
+    def table(self) -> str:
+        """Jets, seconds from the first file's begin to the last one's end, and jets/s, by class."""
+        lines = [f"{'class':<6}{'jets':>9}{'seconds':>10}{'jets/s':>9}"]
+        for name in self.begun:
+            lines.append(f"{name:<6}{self.jets[name]:>9}{self._seconds(name):>10.1f}{self._rate(name):>9.1f}")
+        return "\n".join(lines)
 
 
 def _run(tasks: list[FileTask], workers: int, rates: _Rates) -> None:
@@ -158,8 +195,9 @@ class _Stopped(Exception):
 def _worker_begins(queue: Any, stop: Any) -> None:
     import signal
 
+    die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops the workers
-    _shared.update(queue=queue, stop=stop, parent=os.getppid())
+    _shared.update(queue=queue, stop=stop)
 
 
 def _worker_file(task: FileTask) -> None:
@@ -170,7 +208,7 @@ def _worker_file(task: FileTask) -> None:
 
 def _reporter(name: str) -> Callable[[int], None]:
     def report(jets: int) -> None:
-        if _shared["stop"].is_set() or os.getppid() != _shared["parent"]:
+        if _shared["stop"].is_set():
             raise _Stopped
         _shared["queue"].put((name, jets))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from jepalib import __version__
+from jepalib.data.simulation.angles import pt_eta_phi
 from jepalib.data.simulation.branches import Branches, jet_branches, join, write_file
 from jepalib.data.simulation.clustering import Clustered, find_jets
 from jepalib.data.simulation.detector import detect
@@ -23,6 +24,8 @@ from jepalib.schema import CLASSES, PROCESSES
 SPLITS = ("train", "val", "test")
 BATCH_EVENTS = 100  # fixed: random streams are per batch, so a longer file begins like a shorter one
 MAX_EMPTY_BATCHES = 50
+MAX_FILES = 1000  # of one class and split
+FILES = len(CLASSES) * len(SPLITS) * MAX_FILES  # of one seed
 PYTHIA_SEEDS = 900_000_000
 
 
@@ -55,10 +58,16 @@ class FileTask:
 
 
 def random_streams(task: FileTask) -> tuple[int, Iterator[np.random.Generator]]:
-    """Pythia's seed for a file, and a numpy generator for each of its batches."""
+    """Pythia's seed for a file, and a numpy generator for each of its batches.
+
+    Pythia knows 900,000,000 seeds: all files of one data set (classes, splits, at most 1,000
+    numbers) have different ones, and so have data sets of seeds 0 to 29,999. Seeds that
+    differ by a multiple of 30,000 share Pythia's events, but not the detector's draws.
+    """
     words = [task.seed, CLASSES.index(task.name), SPLITS.index(task.split), task.number]
     sequence = np.random.SeedSequence(words)
-    seed = 1 + int(sequence.generate_state(1)[0]) % PYTHIA_SEEDS
+    kind = CLASSES.index(task.name) * len(SPLITS) + SPLITS.index(task.split)
+    seed = 1 + (task.seed % (PYTHIA_SEEDS // FILES)) * FILES + kind * MAX_FILES + task.number
 
     def batches() -> Iterator[np.random.Generator]:
         while True:
@@ -109,8 +118,8 @@ def jet_chunks(task: FileTask) -> Iterator[Branches]:
         objects = detect(visible_particles(record, pythia), rng)
         jets = find_jets(objects, record.events)
         truth = resonances(record, task.name)
-        eta = np.arcsinh(jets.p4[:, 2] / np.hypot(jets.p4[:, 0], jets.p4[:, 1]))
-        matched = match(truth, jets.event, eta, np.arctan2(jets.p4[:, 1], jets.p4[:, 0]))
+        _, eta, phi = pt_eta_phi(jets.p4)
+        matched = match(truth, jets.event, eta, phi)
         if recipe.resonance:
             jets, matched = _matched_only(jets, matched)
         yield jet_branches(task.name, objects, jets, truth, matched)

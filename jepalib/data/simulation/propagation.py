@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from jepalib.data.simulation.angles import pt_eta_phi, wrapped
 from jepalib.data.simulation.events import Particles
 
 FIELD = 3.8  # tesla
@@ -55,9 +56,8 @@ def propagate(particles: Particles) -> Flight:
     direction = np.arctan2(particles.p4[:, 1], particles.p4[:, 0])
     d0, dz = np.zeros(size), np.zeros(size)
     face[charged], direction[charged], d0[charged], dz[charged] = _helix(particles.take(charged))
-    transverse = np.hypot(face[:, 0], face[:, 1])
-    eta = np.arcsinh(face[:, 2] / np.maximum(transverse, 1e-9))
-    return Flight(eta, np.arctan2(face[:, 1], face[:, 0]), direction, d0, dz)
+    _, eta, phi = pt_eta_phi(face)
+    return Flight(eta, phi, direction, d0, dz)
 
 
 def _to_end(z: np.ndarray, pz: np.ndarray, pt: np.ndarray) -> np.ndarray:
@@ -94,8 +94,7 @@ def _helix(charged: Particles) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.n
     direction = np.arctan2(sign * centre_x, -sign * centre_y)
     near = 1 - np.abs(radius) / centre
     near_x, near_y = near * centre_x, near * centre_y
-    turned = np.remainder(phi - direction + np.pi, 2 * np.pi) - np.pi
-    to_near = radius * turned  # signed path from the production point
+    to_near = radius * wrapped(phi - direction)  # signed path from the production point
     dz = z + pz / pt * to_near
     d0 = near_x * np.sin(direction) - near_y * np.cos(direction)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from jepalib.data.simulation.angles import pt_eta_phi, wrapped
 from jepalib.data.simulation.events import NEUTRINOS, Record
 from jepalib.data.simulation.processes import RECIPES
 from jepalib.schema import CLASSES
@@ -51,8 +52,8 @@ def resonances(record: Record, name: str) -> Resonances:
         rows = np.flatnonzero((np.abs(record.pid) == wanted) & (record.daughters[:, 0] >= 0))
         rows = rows[last_copy(record, rows) == rows]
         prongs = _prongs(record, rows)
-    pt, eta, phi = _direction(record.p4[rows])
-    _, prong_eta, prong_phi = _direction(record.p4[prongs])
+    pt, eta, phi = pt_eta_phi(record.p4[rows])
+    _, prong_eta, prong_phi = pt_eta_phi(record.p4[prongs])
     prong_eta[prongs < 0] = np.nan
     return Resonances(
         record.event[rows],
@@ -121,11 +122,6 @@ def _prongs(record: Record, rows: np.ndarray) -> np.ndarray:
 def _contains(
     truth: Resonances, row: np.ndarray, eta: np.ndarray, phi: np.ndarray
 ) -> Bool[np.ndarray, " jets"]:
-    turn = np.remainder(truth.prong_phi[row] - phi[:, None] + np.pi, 2 * np.pi) - np.pi
+    turn = wrapped(truth.prong_phi[row] - phi[:, None])
     distance = np.hypot(truth.prong_eta[row] - eta[:, None], turn)
     return np.all(np.isnan(distance) | (distance < MATCH_RADIUS), axis=1)
-
-
-def _direction(p4: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    pt = np.hypot(p4[..., 0], p4[..., 1])
-    return pt, np.arcsinh(p4[..., 2] / np.maximum(pt, 1e-9)), np.arctan2(p4[..., 1], p4[..., 0])

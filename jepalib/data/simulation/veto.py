@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from jepalib.data.simulation.angles import pt_eta_phi, wrapped
 from jepalib.data.simulation.events import NEUTRINOS
 from jepalib.data.simulation.processes import require
 
@@ -55,8 +56,6 @@ def promising(products: np.ndarray) -> bool:
     if len(products) == 0:
         return False
     everything = np.concatenate([products, products.sum(axis=0, keepdims=True)])
-    pt = np.hypot(everything[:, 0], everything[:, 1])
-    eta, phi = np.arcsinh(everything[:, 2] / pt), np.arctan2(everything[:, 1], everything[:, 0])
-    turn = np.remainder(phi - phi[-1] + np.pi, 2 * np.pi) - np.pi
-    distance = np.hypot(eta - eta[-1], turn)
+    pt, eta, phi = pt_eta_phi(everything)
+    distance = np.hypot(eta - eta[-1], wrapped(phi - phi[-1]))
     return bool(pt[-1] > VISIBLE_PT and abs(eta[-1]) < ETA_MAX and distance.max() < SPREAD)
