@@ -6,11 +6,15 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pandas as pd
 import pytest
+from nbclient import NotebookClient
+from traitlets.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = [path.stem for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))]
@@ -104,3 +108,17 @@ def test_called_again_it_skips_what_is_done(out: Path) -> None:
     assert ended.returncode == 0
     assert [line for line in ended.stderr.splitlines() if "done already" not in line][:-1] == []
     assert ended.stderr.count("done already") == len(NAMES)
+
+
+def test_live_from_the_notebooks_folder_the_inspector_has_controls(out: Path) -> None:
+    notebook = nbformat.read(ROOT / "notebooks" / "02_masks.ipynb", as_version=4)
+    cell = next(c for c in notebook.cells if "parameters" in c.metadata.get("tags", ()))
+    cell.source += f'\nrun_dir = "{out}"\nexplore_jets = 100'
+    with tempfile.TemporaryDirectory(prefix="jepa-") as sockets:  # a Unix socket's path must be short
+        config = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/k"}})
+        config.KernelManager.connection_file = f"{sockets}/kernel.json"
+        client = NotebookClient(notebook, config=config, timeout=300, kernel_name="python3")
+        client.execute(cwd=str(ROOT / "notebooks"))
+    shown = [output.get("data", {}) for c in notebook.cells for output in c.get("outputs", ())]
+    assert any("application/vnd.jupyter.widget-view+json" in data for data in shown)
+    assert "IntSlider" in json.dumps(notebook.metadata.widgets)
