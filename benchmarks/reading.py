@@ -34,7 +34,9 @@ def repeated_sample(out: Path, times: int = 100) -> Path:
     for path in sorted(SAMPLE.glob("*.root")):
         with uproot.open(path) as file:
             tree = file["tree"]
-            parts.append(tree.arrays([name for name in tree if name.startswith(kept)]))
+            parts.append(
+                tree.arrays([branch.name for branch in tree.branches if branch.name.startswith(kept)])
+            )
     jets = ak.concatenate(parts * 10)
     columns = {name: jets[name] for name in jets.fields}
     with uproot.recreate(out, compression=uproot.ZLIB(1)) as target:

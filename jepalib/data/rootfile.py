@@ -7,10 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import awkward as ak
+import isal.isal_zlib  # noqa: F401 - uproot expects it to be imported
 import uproot
 
 from jepalib.errors import JepalibError
 from jepalib.schema import JET_FIELDS, LABEL_BRANCHES, PARTICLE_FIELDS, TREE
+
+# ISA-L inflates ZLIB baskets about twice as fast as zlib. uproot knows it, but looks for the
+# name of the library in a class that it does not export.
+if hasattr(uproot.compression, "_DecompressZLIB"):
+    uproot.compression._DecompressZLIB.library = "isal"
 
 PARTICLE_BRANCHES = tuple(f"part_{name}" for name in PARTICLE_FIELDS)
 JET_BRANCHES = tuple(f"jet_{name}" for name in JET_FIELDS)
