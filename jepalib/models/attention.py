@@ -40,6 +40,8 @@ def attention(
         bias: as `bias_of_pairs` makes it, or None.
         dropout: rate at which attention weights are dropped.
     """
+    if not len(qkv):
+        return qkv[:, : qkv.shape[1] // 3]
     if qkv.is_cuda or dropout:
         return _padded_attention(qkv, bias, layout, heads, dropout)
     if bias is None:  # in a type that numpy has

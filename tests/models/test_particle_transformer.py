@@ -188,11 +188,11 @@ def test_bad_parameters_are_refused():
         ParticleTransformer(Size(32, (32,), 5, 1, 1, (8,), 16, 4, 1, 1))
 
 
-@pytest.mark.parametrize("training", [False, True])
-def test_a_batch_without_jets_gives_empty_answers(training: bool):
+@pytest.mark.parametrize(("training", "dropout"), [(False, 0.0), (True, 0.0), (True, 0.1)])
+def test_a_batch_without_jets_gives_empty_answers(training: bool, dropout: float):
     """Encoder, heads and predictor; running statistics stay finite."""
     none = make_jets([5, 2]).take([])
-    encoder = ParticleTransformer(LITTLE).train(training)
+    encoder = ParticleTransformer(LITTLE, dropout=dropout).train(training)
     encoded = encoder(none)
     assert encoded.particles.shape == encoded.cls.shape == (0, LITTLE.width)
     for head in (LinearHead(LITTLE.width), ClassAttentionHead(LITTLE.width), MLPHead(LITTLE.width).eval()):
