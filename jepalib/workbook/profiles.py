@@ -22,39 +22,39 @@ class Profile:
     test_jets_per_class: int = 0
     explore_jets: int = 100_000  # jets that the figures of 01 and 02 are drawn from
     # pre-training: the published JP-JEPA sizes
-    size: str = "base"
-    pretrain_steps: int = 300_000
-    batch_size: int = 1024
+    size: str = "small"
+    pretrain_steps: int = 500_000
+    batch_size: int = 2048
     # few-shot adaptation
     labels: tuple[int, ...] = (500, 2_000, 10_000, 100_000, 1_000_000)
     seeds: int = 5
-    adapt_steps: int = 20_000
+    adapt_steps: int = 2_000  # at 500 labels; grows with the square root of the labels
     rates: tuple[float, ...] = (1e-3, 3e-4)  # the tuning grid, the same for every mode
-    encoder_scales: tuple[float, ...] = (0.1, 0.3, 1.0)
-    test_jets: int = 1_000_000  # jets that the adapted models are judged on
+    encoder_scales: tuple[float, ...] = (0.1, 1.0)
+    test_jets: int = 100_000  # jets that the adapted models are judged on
     seed: int = 0
 
 
 PAPER = Profile()
 LAPTOP = replace(
     PAPER,
-    train_jets_per_class=2_500,
-    val_jets_per_class=300,
-    test_jets_per_class=700,
+    train_jets_per_class=2_000,
+    val_jets_per_class=200,
+    test_jets_per_class=500,
     explore_jets=10_000,
     size="nano",
     pretrain_steps=300,
     batch_size=256,
     labels=(500, 2_000),
     seeds=3,
-    adapt_steps=400,
+    adapt_steps=300,
     rates=(1e-3,),
     encoder_scales=(0.3, 1.0),
-    test_jets=7_000,
+    test_jets=5_000,
 )
 SMOKE = replace(
     LAPTOP,
-    train_jets_per_class=LAPTOP.train_jets_per_class // 50,
+    train_jets_per_class=LAPTOP.train_jets_per_class // 40,
     val_jets_per_class=LAPTOP.val_jets_per_class // 20,
     test_jets_per_class=LAPTOP.test_jets_per_class // 20,
     explore_jets=500,
@@ -62,9 +62,9 @@ SMOKE = replace(
     batch_size=LAPTOP.batch_size // 4,
     labels=(100, 200),
     seeds=2,
-    adapt_steps=LAPTOP.adapt_steps // 20,
+    adapt_steps=LAPTOP.adapt_steps // 15,
     encoder_scales=(1.0,),
-    test_jets=350,
+    test_jets=250,
 )
 PROFILES = {"smoke": SMOKE, "laptop": LAPTOP, "paper": PAPER}
 

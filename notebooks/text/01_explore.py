@@ -11,9 +11,9 @@
 # %% tags=["parameters"]
 run_dir: str = "runs/laptop"  # folder of this run, seen from the project's root
 data_dir: str = ""  # a store or JetClass files of your own; empty: simulate
-train_jets_per_class: int = 2500  # simulated jets of each class for training
-val_jets_per_class: int = 300  # for choosing settings
-test_jets_per_class: int = 700  # for the final numbers
+train_jets_per_class: int = 2000  # simulated jets of each class for training
+val_jets_per_class: int = 200  # for choosing settings
+test_jets_per_class: int = 500  # for the final numbers
 explore_jets: int = 10000  # jets that the figures are drawn from
 seed: int = 0  # of everything random
 

@@ -12,10 +12,10 @@ data_dir: str = ""  # a store or JetClass files of your own; empty: those of 01_
 pretrained: str = ""  # folder of a pre-training; empty: that of 03_pretrain
 labels: list[int] = [500, 2000]  # numbers of labelled jets
 seeds: int = 3  # repetitions of each point
-adapt_steps: int = 400  # training steps with 500 labels; grows with the square root of the labels
+adapt_steps: int = 300  # training steps with 500 labels; grows with the square root of the labels
 rates: list[float] = [0.001]  # learning rates that are tried
 encoder_scales: list[float] = [0.3, 1.0]  # rate of the encoder relative to that of the head, tried with each
-test_jets: int = 7000  # jets that the numbers are made from
+test_jets: int = 5000  # jets that the numbers are made from
 
 # %%
 
