@@ -175,4 +175,6 @@ def execute(
                 "(ask for more memory, or make the batch or the data set smaller)",
                 f"cell {watch.cell} ({watch.heading})",
             )
+        except (NoSuchKernel, RuntimeError, OSError) as error:
+            return Failure(f"the kernel could not be started or reached: {error}")
     return None

@@ -46,13 +46,12 @@ def pretrain_live(
         JepalibError: the pre-training ended with an error, which is in the message.
     """
     processes = processes or processes_here()
-    launch = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m", "--"]
-    command = [sys.executable, "-m", *(launch if processes > 1 else ()), "jepalib.workbook.cli", "pretrain"]
+    command = [sys.executable, "-m", "jepalib.workbook.cli", "pretrain", "--processes", str(processes)]
     command += ["--method", method, "--size", size, "--data", str(store), "--run", str(run)]
     command += [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
     said: deque[str] = deque(maxlen=100)
     curves = _Curves(run, draw)
-    with _started(command, processes) as process:
+    with _started(command) as process:
         try:
             for line in process.stdout:
                 said.append(line)
@@ -77,15 +76,13 @@ def processes_here() -> int:
     return torch.cuda.device_count() or min(os.cpu_count() or 1, 4)
 
 
-def _started(command: list[str], processes: int) -> subprocess.Popen[str]:
+def _started(command: list[str]) -> subprocess.Popen[str]:
     """The processes, in a session of their own: an interrupt of the notebook must not kill them unsaved."""
-    threads = max(1, (os.cpu_count() or 1) // processes)
     return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
         start_new_session=True,
     )
 

@@ -27,6 +27,7 @@ from matplotlib.figure import Figure
 from jepalib.errors import JepalibError
 
 RESULT = "result.json"
+KEY = "JEPALIB_NOTEBOOK_KEY"  # set by the runner: what it runs, so that it knows its own result
 LARGE_FILE = 64 << 20  # bytes; beyond it a file's size and time stand for its content
 
 
@@ -150,6 +151,7 @@ class Stage:
             "findings": self.findings,
             "figures": self.figures,
             "tables": self.tables,
+            "key": os.environ.get(KEY),
             "paths": {str(path): fingerprint(path) for path in self.paths},
         }
         write_json(self.folder / RESULT, record)

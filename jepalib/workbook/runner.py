@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import sys
 import time
@@ -24,7 +25,7 @@ import nbformat
 from jepalib.errors import JepalibError
 from jepalib.workbook import report
 from jepalib.workbook.execution import Failure, Watch, execute
-from jepalib.workbook.notebook import RESULT, fingerprint, project_root, write_json
+from jepalib.workbook.notebook import KEY, RESULT, fingerprint, project_root, write_json
 from jepalib.workbook.parameters import notebook_paths, read_parameters, resolve, split_settings
 from jepalib.workbook.profiles import profile_values
 from jepalib.workbook.versions import environment
@@ -64,9 +65,10 @@ class Job:
             return None
         earlier = json.loads(self.manifest.read_text())
         same = earlier["status"] == "done" and earlier["key"] == self.key
-        paths = json.loads(result.read_text())["paths"]
-        unchanged = all(fingerprint(Path(path)) == mark for path, mark in paths.items())
-        return earlier if same and unchanged else None
+        found = json.loads(result.read_text())
+        ours = found.get("key") == self.key  # a notebook run by hand may have written over it
+        unchanged = all(fingerprint(Path(path)) == mark for path, mark in found["paths"].items())
+        return earlier if same and ours and unchanged else None
 
 
 def plan(names: list[str], profile: str, settings: list[str], run_dir: Path | None) -> list[Job]:
@@ -78,14 +80,22 @@ def plan(names: list[str], profile: str, settings: list[str], run_dir: Path | No
     root = project_root()
     run_dir = (run_dir or root / "runs" / profile).expanduser().absolute()
     values = profile_values(profile) | {"run_dir": str(run_dir)}
+    given = split_settings(settings)
+    if "run_dir" in given:
+        raise JepalibError("run_dir is not a parameter to set here; choose the folder with --out")
     sources = notebook_paths(root / "notebooks", names)
     parameters = {p.stem: read_parameters(nbformat.read(p, as_version=4), p.name) for p in sources}
-    resolved = resolve(parameters, values, split_settings(settings))
+    resolved = resolve(parameters, values, given)
     return [Job(path, resolved[path.stem], run_dir) for path in sources]
 
 
-def run(jobs: Sequence[Job], profile: str, force: bool = False, quiet: bool = False) -> bool:
-    """Runs the jobs in order until one fails, writes the report, and says whether all are done."""
+def run(
+    jobs: Sequence[Job], profile: str, force: bool = False, quiet: bool = False, gallery: bool = False
+) -> bool:
+    """Runs the jobs in order until one fails, writes the report, and says whether all are done.
+
+    With `gallery`, the figures of a complete run become those of `figures/`.
+    """
     run_dir = jobs[0].run_dir
     run_dir.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
@@ -101,7 +111,7 @@ def run(jobs: Sequence[Job], profile: str, force: bool = False, quiet: bool = Fa
             _say_failure(job, failed)
             break
     page = report.write(run_dir, profile)
-    if failed is None and run_dir == project_root() / "runs" / GALLERY_PROFILE:
+    if failed is None and gallery:
         _fill_gallery(run_dir)
     total = time.monotonic() - began
     _say(f"{'stopped' if failed else 'all done'} after {total:.0f} s; open {page}", quiet)
@@ -118,6 +128,7 @@ def _run_one(job: Job, title: str, quiet: bool) -> Failure | None:
     _say(f"{title}: starts", quiet)
     watch = Watch(title, len(notebook.cells) + 1, quiet)  # papermill adds a cell with the parameters
     output = job.run_dir / f"{job.name}.ipynb"
+    os.environ[KEY] = job.key
     failure = execute(job.source, output, job.parameters, project_root(), watch)
     if failure is None and not (folder / RESULT).is_file():
         failure = Failure("the notebook ended without a result; its last cell must call stage.finish(…)")
@@ -179,4 +190,5 @@ def run_notebooks(
     jobs = plan(names, profile, list(settings), run_dir)
     if not jobs:
         raise JepalibError("nothing to run")
-    return run(jobs, profile, force, quiet)
+    gallery = profile == GALLERY_PROFILE and not (names or settings or run_dir)  # as it is shipped
+    return run(jobs, profile, force, quiet, gallery)

@@ -48,7 +48,7 @@ def test_start_walks_the_whole_chain(out: Path) -> None:
 
 def test_explore_finds_the_physics(out: Path) -> None:
     found = values(out, "01_explore")
-    assert found["jets"] == {"train": 500, "val": 150, "test": 350}
+    assert found["jets"] == {"train": 500, "val": 100, "test": 250}
     counts, mass, ratios = found["mean_constituents"], found["median_mass"], found["median_ratios"]
     assert 20 < min(counts.values()) < max(counts.values()) < 80
     assert counts["Hgg"] > counts["Wqq"]
