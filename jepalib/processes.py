@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 
 
 def die_with_parent() -> None:
@@ -22,6 +23,8 @@ def die_with_parent() -> None:
 
     def follow() -> None:
         parent.join()
+        while os.getppid() == parent.pid:  # its files are closed a moment before it has ended
+            time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=follow, name="jepalib die with parent", daemon=True).start()
