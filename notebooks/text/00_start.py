@@ -14,7 +14,7 @@
 
 # %% tags=["parameters"]
 run_dir: str = "runs/laptop"  # folder of this run, seen from the project's root
-data_dir: str = "data/sample"  # JetClass files: 100 simulated jets of each of ten classes
+sample_dir: str = "data/sample"  # JetClass files: 100 simulated jets of each of ten classes
 start_steps: int = 20  # pre-training steps
 start_labels: int = 300  # labelled jets in the comparison
 start_adapt_steps: int = 30  # training steps of each classifier
@@ -41,7 +41,7 @@ stage = notebook.start("00_start", run_dir)
 # that can be read at memory speed, with a manifest that says what went in and what was dropped.
 
 # %%
-store = inputs.own_store(stage, data_dir)
+store = inputs.own_store(stage, sample_dir)
 jets = inputs.some_jets(store, "train", 200, seed)
 print(
     f"{len(store)} jets; those of this notebook have {jets.counts.float().mean():.0f} constituents on average"

@@ -4,7 +4,7 @@
 # Which differences between the ten classes can one see by eye, before any network looks? If there are none
 # in the distributions, there is nothing to learn; where they are is what a good representation must hold.
 #
-# The jets have pT between 500 and 1000 GeV and |η| < 2. Nine classes come from a heavy particle whose decay
+# Jets of JetClass have pT between 500 and 1000 GeV and |η| < 2. Nine classes come from a heavy particle whose decay
 # products merged into one jet; the tenth, *q/g*, is the background: jets of ordinary quarks and gluons,
 # which are far more common in the data than all the rest.
 
@@ -57,8 +57,8 @@ stage.show(fig, "ten_jets", "One jet of each class around its axis.")
 # %% [markdown]
 # ## The average jet
 #
-# One jet is a few dozen points; the mean of many is an image. The share of the jet's energy falls over four
-# orders of magnitude from the axis to the rim, so the colours are logarithmic.
+# One jet is a few dozen points; the mean of many is an image. The share of the jet's energy falls
+# steeply from the axis to the rim, so the colours are logarithmic.
 
 # %%
 fig = plots.jet_images(jets)
@@ -102,8 +102,8 @@ stage.finding(f"Most electrons and muons per jet: {most}; in q/g {leptons['QCD']
 #
 # The invariant mass of all constituents is smeared by soft radiation from elsewhere in the collision. *Soft
 # drop* grooms it: it undoes the clustering step by step and throws away the softer branch until both are
-# hard enough. What remains peaks at the mass of the heavy particle. A neutrino carries its share away unseen,
-# which is why the leptonic classes peak lower and wider.
+# hard enough. What remains peaks at the mass of the heavy particle. A neutrino carries its share away unseen:
+# look what that does to the two leptonic classes.
 
 # %%
 fig = plots.jet_mass(jets)

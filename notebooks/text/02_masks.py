@@ -48,11 +48,13 @@ for name, row in rows.items():
 # %% [markdown]
 # ## How much is hidden
 #
-# The shares are drawn anew for each jet: the target takes 25 to 35 % of the constituents, the context 40 to
-# 70 % less whatever the target took. The rest is seen by the teacher only.
+# The shares are drawn anew for each jet, evenly between two limits. The context gives up whatever the target
+# took; the rest is seen by the teacher only.
 
 # %%
-fig = plots.mask_ratios(masks, jets.offsets, MaskConfig())
+config = MaskConfig()
+print(f"limits: target {config.target_ratio}, context {config.context_ratio} of a jet's constituents")
+fig = plots.mask_ratios(masks, jets.offsets, config)
 stage.show(fig, "ratios", "Share of constituents in target and context, jet by jet.")
 
 

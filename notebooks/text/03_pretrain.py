@@ -56,9 +56,9 @@ print(f"{run.manifest['jets_seen']} jets seen in {run.manifest['seconds']:.0f} s
 #
 # The *effective rank* is the exponential of the entropy of the normalised singular values of a batch of
 # embeddings: 1 when all jets lie on a line, the width of the network when they fill it evenly. The
-# *spectrum AUC* sums how fast the singular values fall off: near 0.5 when all directions count alike, 1 when one
-# direction holds everything. A collapsing run shows both within a few steps, and the training loop writes an
-# alarm.
+# *spectrum AUC* sums how fast the variances along the principal axes fall off: near 0.5 when all directions
+# count alike, 1 when one direction holds everything. In a collapsing run the rank falls towards 1, the AUC
+# rises towards 1, and the training loop writes an alarm.
 
 # %%
 fig = results.training_curves(metrics)

@@ -22,6 +22,7 @@ folder = pathlib.Path(run_dir) / NAME
 folder.mkdir(exist_ok=True)
 values = {"seed": seed, "labels": labels, "headless": os.environ["JEPALIB_HEADLESS"]}
 record = {"values": values, "findings": ["seed < 7"], "figures": [], "tables": [], "paths": PATHS}
+record["key"] = os.environ["JEPALIB_NOTEBOOK_KEY"]
 (folder / "result.json").write_text(json.dumps(record))
 """
 
@@ -38,7 +39,7 @@ def write_notebook(root: Path, name: str, *cells: str) -> Path:
 
 
 def finish(name: str, paths: dict[str, str] | None = None) -> str:
-    return FINISH.replace("NAME", repr(name)).replace("PATHS", repr(paths or {}))
+    return FINISH.replace("/ NAME", f"/ {name!r}").replace("PATHS", repr(paths or {}))
 
 
 @pytest.fixture
@@ -173,3 +174,29 @@ def test_the_default_run_fills_the_gallery(project: Path) -> None:
     assert not (project / "figures").exists()
     assert runner.run_notebooks([], "laptop", quiet=True)
     assert (project / "figures" / "01_first_a.png").read_bytes() == b"picture"
+
+
+def test_a_part_or_changed_default_run_leaves_the_gallery_alone(project: Path) -> None:
+    draw = "folder = __import__('pathlib').Path(run_dir) / '01_first' / 'figures'\nfolder.mkdir(parents=True)"
+    write_notebook(
+        project, "01_first", draw + "\n(folder / 'a.png').write_bytes(b'picture')", finish("01_first")
+    )
+    assert runner.run_notebooks(["01"], "laptop", quiet=True)
+    assert not (project / "figures").exists()
+
+
+def test_a_result_written_by_hand_is_not_taken_for_the_runners(project: Path) -> None:
+    write_notebook(project, "01_first", finish("01_first"))
+    assert runner.run_notebooks([], "smoke", quiet=True)
+    folder = project / "runs" / "smoke" / "01_first"
+    result = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps({**result, "key": None}))
+    before = (folder / "manifest.json").stat().st_mtime_ns
+    assert runner.run_notebooks([], "smoke", quiet=True)
+    assert (folder / "manifest.json").stat().st_mtime_ns > before
+
+
+def test_the_run_folder_is_no_parameter(project: Path) -> None:
+    write_notebook(project, "01_first", finish("01_first"))
+    with pytest.raises(JepalibError, match="choose the folder with --out"):
+        runner.run_notebooks([], "smoke", ["run_dir=elsewhere"])
