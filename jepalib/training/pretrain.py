@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -94,11 +94,12 @@ class Pretraining:
 
     def go(self) -> None:
         """All steps that are left, then the manifest."""
+        ready = self.stream.from_batch(self.step, self.world.rank, self.world.size)  # read ahead, in order
         loop = Loop(
             module=self.method,
             optimizer=self.optimizer,
             rate=lambda step: learning_rate(self.config, self._share(step)),
-            batch=lambda step: self.stream.batch(step, self.world.rank, self.world.size),
+            batch=lambda step: next(ready)[1],
             loss=self._loss,
             seed=self.config.seed,
             world=self.world,
@@ -111,7 +112,7 @@ class Pretraining:
             )
         left = self.jets_seen(self.config.steps) - self.jets_seen(self.step)
         quiet = self.quiet or not self.world.leader
-        with Progress(left, "pretrain", quiet=quiet) as self.bar, _signals() as stopped:
+        with closing(ready), Progress(left, "pretrain", quiet=quiet) as self.bar, _signals() as stopped:
             self.started = self.saved = time.perf_counter()
             self.logged = self.step
             loop.run(self.step, self.config.steps, lambda result: self._after(result, stopped))
