@@ -58,7 +58,7 @@ class Progress:
     ) -> None:
         if self.bar is not None:
             self.bar.close()
-        else:
+        elif self.done:
             self._line()
 
 

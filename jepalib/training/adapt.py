@@ -11,6 +11,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -30,7 +31,7 @@ from jepalib.training.classifiers import HEADS
 from jepalib.training.config import override
 from jepalib.training.distributed import World
 from jepalib.training.few_shot import AdaptConfig, Arm, Training, report, run_probe, train_classifier
-from jepalib.training.runs import Run, write_atomically
+from jepalib.training.runs import Run, differences, write_atomically
 
 MODES = ("linear-probe", "frozen", "fine-tuned", "from-scratch")
 
@@ -88,7 +89,9 @@ def adapt(
     missing.sort(key=lambda point: -point.labels)
     stages = [[p for p in missing if p.seed == 0], [p for p in missing if p.seed > 0]]
     workers = _workers(workers, len(missing))
-    with Progress(len(missing), "adapt", unit="points", quiet=quiet) as bar:
+    if not missing and not quiet:
+        print(f"{out}: every point is there already", file=sys.stderr)
+    with Progress(len(missing), "adapt", unit="points", quiet=quiet or not missing) as bar:
         for points in stages:
             for point in bench.make_all(points, workers):
                 bar.add(1, note=point.name)
@@ -113,7 +116,7 @@ def _check(run: Path | None, labels, modes, seeds: int, heads) -> None:
         if head not in HEADS:
             raise JepalibError(f"head '{head}' is not one of {', '.join(HEADS)}")
     if not labels or min(labels) < 2 or seeds < 1:
-        raise JepalibError(f"labels {list(labels)}, seeds {seeds}: give at least 2 labels and 1 seed")
+        raise JepalibError(f"labels {list(labels)}, seeds {seeds}: at least 2 labelled jets and 1 seed")
 
 
 def _plan(labels, modes, seeds: int, heads) -> list[Point]:
@@ -154,14 +157,18 @@ class _Bench:
             "data_hash": self.store.data_hash,
             "run": self.run.identity() if self.run else None,
         }
-        text = json.dumps(about, indent=2) + "\n"
         file = self.out / "adapt.json"
-        if file.is_file() and file.read_text() != text:
-            raise JepalibError(
-                f"{self.out} holds a table of another run, data set or settings; use another --out"
-            )
+        if file.is_file():
+            known = json.loads(file.read_text())
+            if differing := differences(known, json.loads(json.dumps(about))):
+                raise JepalibError(
+                    f"{self.out} holds a table of another run, data set or settings ({differing[0]}); "
+                    "use another --out"
+                )
+        if self.out.exists() and not self.out.is_dir():
+            raise JepalibError(f"{self.out} is a file; the table needs a folder")
         self.out.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, text)
+        write_atomically(file, json.dumps(about, indent=2) + "\n")
 
     def has(self, point: Point) -> bool:
         """Whether the point was made already."""

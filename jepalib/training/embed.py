@@ -73,6 +73,8 @@ def _write(
     out = Path(out)
     if not out.parent.is_dir():
         raise JepalibError(f"{out}: the folder {out.parent} does not exist")
+    if out.is_dir():
+        raise JepalibError(f"{out} is a folder; give the name of a file, such as {out / 'jets.parquet'}")
     fields = [pa.field("file", pa.string()), pa.field("row", pa.int64())]
     schema = pa.schema(fields + [pa.field(name, pa.float32()) for name in names])
     total = sum(entries_of(Path(f), allow_unlabelled=True) for f in files)

@@ -53,6 +53,8 @@ def pretrain(config: PretrainConfig, data: Path, run: Path, quiet: bool = False)
         folder = folder or Run.open(run)
         with folder.locked() if world.leader else nullcontext():
             if from_leader(folder.finished, world):
+                if folder.manifest["data_hash"] != JetStore.open(data).data_hash:
+                    raise JepalibError(f"{run} was made of other data than {data}; choose another --run")
                 _say(f"{run}: already done ({folder.config.steps} steps)", world, quiet)
                 return folder
             Pretraining(folder, data, world, quiet).go()
@@ -106,6 +108,9 @@ class Pretraining:
             clip=self.config.clip,
             precision=self.config.precision,
         )
+        if self.stream.size < self.config.batch_size:
+            size, asked = self.stream.size, self.config.batch_size
+            _say(f"only {size} training jets: batches have {size}, not {asked}", self.world, self.quiet)
         if self.stream.left_out:
             _say(
                 f"{self.stream.left_out} jets with fewer than two particles left out", self.world, self.quiet

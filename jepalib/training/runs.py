@@ -69,11 +69,15 @@ class Run:
             JepalibError: a run with another configuration is there already.
         """
         path = Path(path)
+        if path.exists() and not path.is_dir():
+            raise JepalibError(f"{path} is a file; a run needs a folder of its own")
+        if path.is_dir() and any(path.iterdir()) and not (path / "config.json").is_file():
+            raise JepalibError(f"{path} holds other files and no run; choose an empty or a new folder")
         if (path / "config.json").is_file():
             run = cls.open(path)
             if not (run.finished or (path / "resume.pt").is_file()):
                 return cls._write(path, config)  # nothing was trained yet: a first try that failed
-            if differing := _differences(asdict(run.config), asdict(config)):
+            if differing := differences(asdict(run.config), asdict(config)):
                 raise JepalibError(
                     f"{path} holds a run with other settings: {'; '.join(differing)}. "
                     "Ask for the same settings to go on, or choose another --run folder."
@@ -215,13 +219,13 @@ def write_atomically(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def _differences(old: Mapping, new: Mapping, prefix: str = "") -> list[str]:
+def differences(old: Mapping, new: Mapping, prefix: str = "") -> list[str]:
     """Settings that differ, readable: 'lr is 0.001 there, 0.01 asked for'."""
     found = []
     for key in old:
         a, b = old[key], new.get(key)
         if isinstance(a, Mapping) and isinstance(b, Mapping):
-            found += _differences(a, b, f"{prefix}{key}.")
+            found += differences(a, b, f"{prefix}{key}.")
         elif _plain(a) != _plain(b):
             found.append(f"{prefix}{key} is {a} there, {b} asked for")
     return found

@@ -25,6 +25,10 @@ class Guarded(TyperGroup):
         except JepalibError as error:
             print(f"jepalib: {error}", file=sys.stderr)
             raise typer.Exit(2) from None
+        except OSError as error:  # no space, no permission, a file where a folder should be
+            where = f"{error.filename}: " if error.filename else ""
+            print(f"jepalib: {where}{error.strerror or error}", file=sys.stderr)
+            raise typer.Exit(2) from None
         except KeyboardInterrupt:
             print("jepalib: interrupted; the same command goes on from here", file=sys.stderr)
             raise typer.Exit(130) from None
@@ -126,6 +130,8 @@ def pretrain(
     quiet: Quiet = False,
 ) -> None:
     """Pre-train an encoder without labels."""
+    if processes < 1:
+        raise JepalibError(f"--processes {processes}: give a whole number of at least 1")
     if processes > 1 and "RANK" not in os.environ:
         launch_processes(processes)
     from jepalib.training.presets import pretrain_config
@@ -134,6 +140,8 @@ def pretrain(
 
     config = pretrain_config(method, size, split_settings(settings))
     pretrain_encoder(config, data, run, quiet)
+    if os.environ.get("RANK", "0") == "0":
+        print(f"run in {run}")
 
 
 @app.command()

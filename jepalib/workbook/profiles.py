@@ -47,7 +47,7 @@ LAPTOP = replace(
     batch_size=256,
     labels=(500, 2_000),
     seeds=3,
-    adapt_steps=300,
+    adapt_steps=200,
     rates=(1e-3,),
     encoder_scales=(0.3, 1.0),
     test_jets=5_000,
@@ -62,7 +62,7 @@ SMOKE = replace(
     batch_size=LAPTOP.batch_size // 4,
     labels=(100, 200),
     seeds=2,
-    adapt_steps=LAPTOP.adapt_steps // 15,
+    adapt_steps=LAPTOP.adapt_steps // 10,
     encoder_scales=(1.0,),
     test_jets=250,
 )

@@ -160,6 +160,23 @@ def test_a_first_try_that_failed_does_not_hold_the_folder(store_path, quick, tmp
     assert Run.open(run.path).config.lr == 1e-3
 
 
+def test_a_folder_of_other_things_is_not_taken_for_a_run(store_path, quick, tmp_path):
+    before = sorted(store_path.iterdir())
+    with pytest.raises(JepalibError, match="holds other files and no run"):
+        pretrain(quick(), store_path, store_path, quiet=True)
+    assert sorted(store_path.iterdir()) == before
+    (tmp_path / "file").write_text("text")
+    with pytest.raises(JepalibError, match="is a file"):
+        pretrain(quick(), store_path, tmp_path / "file", quiet=True)
+
+
+def test_a_finished_run_refuses_other_data(trained, request, tmp_path):
+    sample = sorted((request.config.rootpath / "data" / "sample").glob("*.root"))
+    convert(sample[:5], tmp_path / "other", quiet=True)
+    with pytest.raises(JepalibError, match="made of other data"):
+        pretrain(trained.config, tmp_path / "other", trained.path, quiet=True)
+
+
 def test_two_writers_of_one_run_are_refused(trained, store_path, tmp_path):
     run = Run.create(tmp_path / "run", trained.config)
     with run.locked(), pytest.raises(JepalibError, match="another process is writing"):
