@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from jepalib.errors import JepalibError
 from jepalib.jets import Jets
 from jepalib.kinematics import wrap_phi
-from jepalib.masking import MaskConfig, Masks, draw_masks, greedy_order
+from jepalib.masking import MaskConfig, Masks, draw_masks, draw_token_masks, greedy_order
 from jepalib.masking.sequence import batched_order
 
 counts_strategy = st.lists(st.integers(2, 128), min_size=1, max_size=8)
@@ -277,6 +277,20 @@ def test_jets_that_cannot_be_masked_are_counted():
         draw_masks(make_jets([1, 5, 1]), MaskConfig(), seeded())
     with pytest.raises(JepalibError, match="deta"):
         greedy_order(torch.tensor([0.0, math.nan]), torch.zeros(2), torch.tensor([0, 2]))
+
+
+def test_masks_over_tokens_depend_on_their_places_through_the_order_alone(jets):
+    """Other points, as many per jet: their own walk, and along it the same blocks."""
+    config, offsets = MaskConfig(2), jets.offsets
+    of_particles = draw_masks(jets, config, seeded())
+    deta, dphi = -3 * jets.column("deta"), jets.column("deta") + jets.column("dphi")
+    masks = draw_token_masks(deta, dphi, offsets, config, seeded())
+    assert torch.equal(masks.order, greedy_order(deta, dphi, offsets))
+    assert not torch.equal(masks.order, of_particles.order)
+    assert torch.equal(masks.context[masks.order], of_particles.context[of_particles.order])
+    assert torch.equal(masks.targets[:, masks.order], of_particles.targets[:, of_particles.order])
+    with pytest.raises(JepalibError, match="1 of 2 jets"):
+        draw_token_masks(deta[:4], dphi[:4], torch.tensor([0, 1, 4]), config, seeded())
 
 
 def test_no_jets_give_no_masks():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -53,24 +53,24 @@ class MaskConfig:
 
 @dataclass(frozen=True)
 class Masks:
-    """Context and targets of a packed batch of jets.
+    """Context and targets of a packed batch of jets, over their tokens: particles or patches.
 
     Attributes:
         order: packed rows in greedy sequence, jet by jet.
-        context: True on the particles that the student sees.
-        targets: one row per target block, True on the particles to predict.
+        context: True on the tokens that the student sees.
+        targets: one row per target block, True on the tokens to predict.
     """
 
-    order: Int[Tensor, " particles"]
-    context: Bool[Tensor, " particles"]
-    targets: Bool[Tensor, "targets particles"]
+    order: Int[Tensor, " tokens"]
+    context: Bool[Tensor, " tokens"]
+    targets: Bool[Tensor, "targets tokens"]
 
     def to(self, device: torch.device | str) -> Masks:
         """The same masks on another device."""
         return Masks(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
     def take(self, offsets: Int[Tensor, " edges"], rows: Int[Tensor, " chosen"] | list[int]) -> Masks:
-        """The masks of `jets.take(rows)`, where `offsets` are those of `jets`."""
+        """The masks of `jets.take(rows)`, where `offsets` are those of the tokens of `jets`."""
         rows = torch.as_tensor(rows, dtype=torch.long, device=offsets.device)
         gather, chosen = gather_rows(offsets, rows)
         shift = (chosen[:-1] - offsets[:-1][rows]).repeat_interleave(offsets.diff()[rows])
@@ -109,32 +109,47 @@ class Masks:
 
 
 def draw_masks(jets: Jets, config: MaskConfig, generator: torch.Generator) -> Masks:
-    """Masks of every jet, with ratios and places drawn per jet.
-
-    A block holds round(ratio · n) of the jet's n particles, at least 1, and a target
-    never all n. Targets come first and may overlap; the context is its own block
-    without any target. Two rules keep both from running empty:
-    a target that would take the jet's last free particle repeats the first target;
-    a context of which targets left nothing becomes one free particle, drawn uniformly.
-
-    Args:
-        jets: every jet needs at least two particles.
-        config: kinds, ratios and number of targets.
-        generator: on the CPU, whatever the device of `jets`; the draws depend only on it
-            and on the numbers of particles, so that all devices give equal masks.
+    """Masks over the particles of every jet; `draw_token_masks` says how they are drawn.
 
     Raises:
         JepalibError: a jet has fewer than two particles.
     """
-    counts = jets.counts
-    short = int((counts < 2).sum())
+    return draw_token_masks(jets.column("deta"), jets.column("dphi"), jets.offsets, config, generator)
+
+
+def draw_token_masks(
+    deta: Float[Tensor, " tokens"],
+    dphi: Float[Tensor, " tokens"],
+    offsets: Int[Tensor, " edges"],
+    config: MaskConfig,
+    generator: torch.Generator,
+) -> Masks:
+    """Masks over packed tokens, particles or patches, with ratios and places drawn per jet.
+
+    A block holds round(ratio · n) of the jet's n tokens, at least 1, and a target
+    never all n. Targets come first and may overlap; the context is its own block
+    without any target. Two rules keep both from running empty:
+    a target that would take the jet's last free token repeats the first target;
+    a context of which targets left nothing becomes one free token, drawn uniformly.
+
+    Args:
+        deta, dphi: of the tokens relative to the jet axis (dphi in radians).
+        offsets: tokens of jet i are rows offsets[i] to offsets[i + 1], at least two.
+        config: kinds, ratios and number of targets.
+        generator: on the CPU, whatever the device of the tokens; the draws depend only on
+            it and on the numbers of tokens, so that all devices give equal masks.
+
+    Raises:
+        JepalibError: a jet has fewer than two tokens, or a coordinate is not finite.
+    """
+    short = int((offsets.diff() < 2).sum())
     if short:
         raise JepalibError(
-            f"draw_masks: {short} of {len(jets)} jets have fewer than 2 particles and cannot be split "
-            "into context and target; filter them before"
+            f"draw_masks: {short} of {len(offsets) - 1} jets have fewer than 2 tokens (particles or patches) "
+            "and cannot be split into context and target; filter them before"
         )
-    order = greedy_order(jets.column("deta"), jets.column("dphi"), jets.offsets)
-    in_sequence = _draw(jets.offsets.cpu().numpy(), config, generator).to(order.device)
+    order = greedy_order(deta, dphi, offsets)
+    in_sequence = _draw(offsets.cpu().numpy(), config, generator).to(order.device)
     by_row = torch.empty_like(in_sequence).scatter_(1, order.expand_as(in_sequence), in_sequence)
     return Masks(order, context=by_row[-1], targets=by_row[:-1])
 
