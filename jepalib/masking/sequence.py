@@ -42,19 +42,33 @@ def greedy_order(
     Raises:
         JepalibError: a coordinate is not finite, or absurdly large.
     """
-    deta, dphi = deta.detach().float(), dphi.detach().float()
+    deta, dphi = checked_places(deta, dphi, "greedy_order")
     if len(deta) == 0:
         return torch.zeros(0, dtype=torch.long, device=deta.device)
-    farthest = torch.stack([deta.abs().max(), dphi.abs().max()]).tolist()  # NaN where there is one
-    if not (farthest[0] < FAR and farthest[1] < FAR):
-        raise JepalibError(f"greedy_order: largest |deta|, |dphi| are {farthest}; they must be below {FAR:g}")
-    if farthest[1] > math.pi:
-        dphi = torch.where(dphi.abs() > math.pi, wrap_phi(dphi), dphi)
     if deta.device.type != "cpu":
         return batched_order(deta, dphi, offsets)
     order = np.empty(len(deta), np.int64)
     _walk(deta.contiguous().numpy(), dphi.contiguous().numpy(), offsets.contiguous().numpy(), order)
     return torch.from_numpy(order)
+
+
+def checked_places(
+    deta: Float[Tensor, " particles"], dphi: Float[Tensor, " particles"], who: str
+) -> tuple[Float[Tensor, " particles"], Float[Tensor, " particles"]]:
+    """The coordinates in float32, without gradient, dphi in [-π, π].
+
+    Raises:
+        JepalibError: a coordinate is not finite, or absurdly large; the message begins with `who`.
+    """
+    deta, dphi = deta.detach().float(), dphi.detach().float()
+    if len(deta) == 0:
+        return deta, dphi
+    farthest = torch.stack([deta.abs().max(), dphi.abs().max()]).tolist()  # NaN where there is one
+    if not (farthest[0] < FAR and farthest[1] < FAR):
+        raise JepalibError(f"{who}: largest |deta|, |dphi| are {farthest}; they must be below {FAR:g}")
+    if farthest[1] > math.pi:
+        dphi = torch.where(dphi.abs() > math.pi, wrap_phi(dphi), dphi)
+    return deta, dphi
 
 
 @compiled  # no fast-math: the sums must be those of the torch form to the last bit
