@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
@@ -31,6 +32,7 @@ TestY = Int[np.ndarray, " test"] | Int[Tensor, " test"]
 
 COLLAPSED = 1e-12  # spread below this part of the embedding's norm is rounding
 REGULARISATION = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # the C that `linear_probe` chooses from
+SVM_REGULARISATION = (1e-4, 1e-3, 1e-2, 1e-1)  # the C that `svm_probe` chooses from, rising
 ITERATIONS = 1000  # of L-BFGS at most
 
 
@@ -99,13 +101,17 @@ class Probe:
 
     Attributes:
         accuracy: on the test jets.
-        probabilities: of the test jets; classes without training jets have 0.
-        setting: the chosen C of `linear_probe`, the number of neighbours of `knn_probe`.
+        predicted: class index of each test jet.
+        probabilities: of the test jets; classes without training jets have 0. None for
+            `svm_probe`, which has none.
+        setting: the chosen C of `linear_probe` and `svm_probe`, the number of neighbours
+            of `knn_probe`.
         converged: False if the last fit ran out of iterations.
     """
 
     accuracy: float
-    probabilities: Float[np.ndarray, "n classes"]
+    predicted: Int[np.ndarray, " n"]
+    probabilities: Float[np.ndarray, "n classes"] | None
     setting: float
     converged: bool = True
 
@@ -122,13 +128,7 @@ def linear_probe(train_x: TrainX, train_y: TrainY, test_x: TestX, test_y: TestY,
     """
     train_x, test_x = (_matrix(x).cpu().numpy() for x in (train_x, test_x))
     train_y, test_y = np.asarray(train_y), np.asarray(test_y)
-    held = max(len(np.unique(train_y)), round(0.2 * len(train_y)))
-    try:
-        fit_x, held_x, fit_y, held_y = train_test_split(
-            train_x, train_y, test_size=held, stratify=train_y, random_state=seed
-        )
-    except ValueError as error:
-        raise JepalibError(f"linear_probe: {len(train_y)} training jets cannot be split: {error}") from error
+    fit_x, held_x, fit_y, held_y = _held_out(train_x, train_y, seed, "linear_probe")
 
     def fitted(c: float, x: np.ndarray, y: np.ndarray) -> tuple[Pipeline, bool]:
         model = make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=ITERATIONS))
@@ -141,6 +141,72 @@ def linear_probe(train_x: TrainX, train_y: TrainY, test_x: TestX, test_y: TestY,
     best = REGULARISATION[int(np.argmax(scores))]
     model, converged = fitted(best, train_x, train_y)
     return _on_test(model, test_x, test_y, best, converged)
+
+
+def svm_probe(train_x: TrainX, train_y: TrainY, test_x: TestX, test_y: TestY, seed: int = 0) -> Probe:
+    """Linear support vector machines, one class against the rest, on standardised embeddings.
+
+    The probe of HEP-JEPA's ablations (arXiv:2502.03933, Sec. 6). C is chosen as in
+    `linear_probe`, from `SVM_REGULARISATION`. The objective is that of scikit-learn's
+    LinearSVC (squared hinge); L-BFGS on all classes at once reaches its minimum tens of
+    times sooner than liblinear does on 50,000 jets.
+
+    Raises:
+        JepalibError: a class has too few training jets to hold one out.
+    """
+    train_x, test_x = (_matrix(x).cpu().numpy() for x in (train_x, test_x))
+    train_y, test_y = np.asarray(train_y), np.asarray(test_y)
+    scaler = StandardScaler().fit(train_x)
+    train_x, test_x = (scaler.transform(x).astype(np.float32) for x in (train_x, test_x))
+    classes = np.unique(train_y)
+    fit_x, held_x, fit_y, held_y = _held_out(train_x, train_y, seed, "svm_probe")
+    tried, start = [], np.zeros((train_x.shape[1] + 1, len(classes)))
+    for c in SVM_REGULARISATION:
+        start, _ = _margins(c, fit_x, fit_y[:, None] == classes, start)
+        score = (classes[_scores(held_x, start).argmax(1)] == held_y).mean()
+        tried.append((score, c, start))
+    _, best, start = max(tried, key=lambda entry: entry[0])
+    weights, converged = _margins(best, train_x, train_y[:, None] == classes, start)
+    predicted = classes[_scores(test_x, weights).argmax(1)]
+    return Probe(float((predicted == test_y).mean()), predicted, None, best, converged)
+
+
+def _scores(x: Float[np.ndarray, "n dims"], weights: np.ndarray) -> Float[np.ndarray, "n classes"]:
+    return x @ weights[:-1].astype(x.dtype) + weights[-1].astype(x.dtype)
+
+
+def _margins(
+    c: float, x: np.ndarray, member: np.ndarray, start: Float[np.ndarray, "weights classes"]
+) -> tuple[Float[np.ndarray, "weights classes"], bool]:
+    """Weights (the last row is the offset) that minimise ½‖w‖² + C Σ max(0, 1 - ±(w·x + b))².
+
+    Args:
+        member: (jets, classes), True where the jet is of the class.
+    """
+    sign = np.where(member, 1, -1).astype(x.dtype)
+
+    def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        weights = flat.reshape(start.shape)
+        missing = np.maximum(1 - sign * _scores(x, weights), 0)
+        slope = -2 * c * sign * missing
+        gradient = weights + np.vstack([x.T @ slope, slope.sum(0)])
+        loss = 0.5 * np.sum(weights**2) + c * np.sum(missing**2, dtype=np.float64)
+        return float(loss), gradient.ravel()
+
+    options = {"maxiter": ITERATIONS, "ftol": 1e-7, "maxcor": 20}
+    found = minimize(objective, start.ravel(), jac=True, method="L-BFGS-B", options=options)
+    return found.x.reshape(start.shape), bool(found.success)
+
+
+def _held_out(
+    x: np.ndarray, y: np.ndarray, seed: int, probe: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(fit x, held x, fit y, held y): a fifth held out, at least one jet of each class."""
+    held = max(len(np.unique(y)), round(0.2 * len(y)))
+    try:
+        return tuple(train_test_split(x, y, test_size=held, stratify=y, random_state=seed))
+    except ValueError as error:
+        raise JepalibError(f"{probe}: {len(y)} training jets cannot be split: {error}") from error
 
 
 def knn_probe(train_x: TrainX, train_y: TrainY, test_x: TestX, test_y: TestY, neighbours: int = 20) -> Probe:
@@ -160,5 +226,5 @@ def _on_test(model: Pipeline, x: np.ndarray, y: np.ndarray, setting: float, conv
     seen = model[-1].classes_
     probabilities = np.zeros((len(y), max(len(CLASSES), int(seen.max()) + 1)))
     probabilities[:, seen] = model.predict_proba(x)
-    accuracy = float((probabilities.argmax(1) == y).mean())
-    return Probe(accuracy, probabilities, setting, converged)
+    predicted = probabilities.argmax(1)
+    return Probe(float((predicted == y).mean()), predicted, probabilities, setting, converged)

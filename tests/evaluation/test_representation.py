@@ -9,6 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
 
 from jepalib.errors import JepalibError
 from jepalib.evaluation.representation import (
@@ -18,6 +21,7 @@ from jepalib.evaluation.representation import (
     per_dimension_std,
     ppe,
     spectrum_auc,
+    svm_probe,
 )
 
 
@@ -89,15 +93,19 @@ def clusters(jets: int, seed: int, width: float = 1.0) -> tuple[np.ndarray, np.n
     return centres[y] + np.random.default_rng(seed).normal(size=(jets, 12)) * width, y
 
 
-@pytest.mark.parametrize("probe", [linear_probe, knn_probe])
+@pytest.mark.parametrize("probe", [linear_probe, svm_probe, knn_probe])
 def test_probes_read_what_is_there_and_nothing_else(probe):
     x, y = clusters(300, 0)
     test_x, test_y = clusters(1000, 1)
     good = probe(x, y, test_x, test_y)
     assert good.accuracy > 0.97
-    assert good.probabilities.shape == (1000, 10)
-    assert good.probabilities.sum(1) == pytest.approx(np.ones(1000))
-    assert good.accuracy == (good.probabilities.argmax(1) == test_y).mean()
+    assert good.accuracy == (good.predicted == test_y).mean()
+    if probe is svm_probe:
+        assert good.probabilities is None
+    else:
+        assert good.probabilities.shape == (1000, 10)
+        assert good.probabilities.sum(1) == pytest.approx(np.ones(1000))
+        assert np.array_equal(good.predicted, good.probabilities.argmax(1))
     noise = np.random.default_rng(2).normal(size=(1300, 12))
     assert probe(noise[:300], y, noise[300:], test_y).accuracy < 0.15
     # Scale and offset of an embedding do not matter.
@@ -114,16 +122,33 @@ def test_linear_probe_chooses_more_regularisation_for_noisier_data():
     noisy = linear_probe(wide, y, wide, y)
     assert noisy.setting <= 0.01
     assert noisy.setting < clean.setting
+    assert svm_probe(wide, y, wide, y).setting < 0.1
 
 
-def test_probes_with_few_jets_or_iterations(monkeypatch):
+@pytest.mark.parametrize("classes", [2, 10])
+@pytest.mark.parametrize("c", [1e-3, 1e-1])
+def test_svm_probe_is_the_linear_svc_of_scikit_learn(monkeypatch, classes, c):
+    x, y = clusters(600, 0, width=4.0)
+    test_x, test_y = clusters(2000, 1, width=4.0)
+    (x, y), (test_x, test_y) = ((x[y < classes], y[y < classes]) for x, y in ((x, y), (test_x, test_y)))
+    monkeypatch.setattr("jepalib.evaluation.representation.SVM_REGULARISATION", (c,))
+    ours = svm_probe(x, y, test_x, test_y)
+    theirs = make_pipeline(StandardScaler(), LinearSVC(C=c, dual=False, tol=1e-6)).fit(x, y)
+    agree = (theirs.predict(test_x) == ours.predicted).mean()
+    assert agree > 0.995
+    assert ours.accuracy == pytest.approx(theirs.score(test_x, test_y), abs=0.004)
+    assert ours.accuracy < 0.99, "a case that is not trivial"
+
+
+@pytest.mark.parametrize("probe", [linear_probe, svm_probe])
+def test_probes_with_few_jets_or_iterations(monkeypatch, probe):
     x, y = clusters(40, 0)
-    assert linear_probe(x, y, x, y).converged
+    assert probe(x, y, x, y).converged
     monkeypatch.setattr("jepalib.evaluation.representation.ITERATIONS", 1)
-    assert not linear_probe(x, y, x, y).converged
+    assert not probe(x, y, x, y).converged
     assert knn_probe(x[:5], y[:5], x, y).setting == 5
-    with pytest.raises(JepalibError, match="10 training jets"):
-        linear_probe(x[:10], y[:10], x, y)
+    with pytest.raises(JepalibError, match=f"{probe.__name__}: 10 training jets"):
+        probe(x[:10], y[:10], x, y)
 
 
 def test_unseen_classes_have_probability_zero():
@@ -132,3 +157,4 @@ def test_unseen_classes_have_probability_zero():
     probe = linear_probe(x[few], y[few], x, y)
     assert (probe.probabilities[:, 3:] == 0).all()
     assert probe.accuracy <= 0.3
+    assert svm_probe(x[few], y[few], x, y).predicted.max() == 2
