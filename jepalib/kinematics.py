@@ -90,6 +90,11 @@ def rapidity(p4: Float[Tensor, "*any 4"]) -> Float[Tensor, "*any"]:
     return 0.5 * torch.log(1 + 2 * pz / (energy - pz).clamp_min(1e-20))
 
 
+def invariant_mass(p4: Float[Tensor, "*any 4"]) -> Float[Tensor, "*any"]:
+    """Mass in GeV of (px, py, pz, E); 0 where rounding makes its square negative."""
+    return (p4[..., 3] ** 2 - p4[..., :3].square().sum(-1)).clamp_min(0).sqrt()
+
+
 def pair_features(a: Float[Tensor, "*any 4"], b: Float[Tensor, "*any 4"]) -> Float[Tensor, "*any 4"]:
     """(ln kT, ln z, ln Delta, ln m2) of pairs of four-vectors (arXiv:2202.03772, Eq. 3).
 

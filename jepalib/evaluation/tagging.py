@@ -7,6 +7,7 @@ its tables. Arrays in, numbers out.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from jepalib.schema import CLASSES
 
 # Signal efficiency at which the rejection of each class against QCD is quoted.
 SIGNAL_EFFICIENCY = {name: 0.5 for name in CLASSES[1:]} | {"Hqql": 0.99, "Tbl": 0.995}
+BINARY_EFFICIENCIES = (0.5, 0.3)
 MIN_PASSING = 10  # background jets above the threshold; fewer say nothing (32 % uncertainty)
 
 
@@ -38,24 +40,26 @@ class Rejection:
 
 
 def checked(
-    probabilities: Float[np.ndarray, "jets classes"], labels: Int[np.ndarray, " jets"]
+    probabilities: Float[np.ndarray, "jets classes"],
+    labels: Int[np.ndarray, " jets"],
+    classes: Sequence[str] = CLASSES,
 ) -> tuple[Float[np.ndarray, "jets classes"], Int[np.ndarray, " jets"]]:
     """The same in float64 and int64.
 
     Raises:
-        JepalibError: no jets, other than ten classes, labels that are none of them, or
+        JepalibError: no jets, other columns than classes, labels that are none of them, or
             rows that are no probabilities.
     """
     probabilities, labels = np.asarray(probabilities, np.float64), np.asarray(labels, np.int64)
     if len(labels) == 0:
         raise JepalibError("tagging: there are no jets to evaluate")
-    if probabilities.shape[1] != len(CLASSES):
+    if probabilities.shape[1] != len(classes):
         raise JepalibError(
-            f"tagging: probabilities have {probabilities.shape[1]} columns for {len(CLASSES)} classes"
+            f"tagging: probabilities have {probabilities.shape[1]} columns for {len(classes)} classes"
         )
-    wrong = int(((labels < 0) | (labels >= len(CLASSES))).sum())
+    wrong = int(((labels < 0) | (labels >= len(classes))).sum())
     if wrong:
-        raise JepalibError(f"tagging: {wrong} of {len(labels)} labels are not in 0 to {len(CLASSES) - 1}")
+        raise JepalibError(f"tagging: {wrong} of {len(labels)} labels are not in 0 to {len(classes) - 1}")
     sound = (probabilities >= 0).all(1) & (np.abs(probabilities.sum(1) - 1) < 1e-2)
     if not sound.all():
         row = int(np.argmin(sound))
@@ -67,23 +71,30 @@ def checked(
 
 
 def tagging_metrics(
-    probabilities: Float[np.ndarray, "jets classes"], labels: Int[np.ndarray, " jets"]
+    probabilities: Float[np.ndarray, "jets classes"],
+    labels: Int[np.ndarray, " jets"],
+    classes: Sequence[str] = CLASSES,
 ) -> dict[str, float]:
-    """Every number of one tagger: accuracy, auc_ovo, log_loss, rej_<class>, rej_<class>_err.
+    """Every number of one tagger: accuracy, auc_ovo, log_loss, rej_<name>, rej_<name>_err.
 
-    Rejections are NaN where statistics do not allow them; `rejections` says why.
+    Rejections are NaN where statistics do not allow them; `rejections` says why. With two
+    classes the second is the signal and the names are its efficiencies in per cent.
 
     Args:
-        probabilities: columns in the order `schema.CLASSES`, rows sum to one.
+        probabilities: columns in the order of the classes, rows sum to one.
         labels: class index of each jet.
+        classes: names of the classes.
     """
-    probabilities, labels = checked(probabilities, labels)
+    probabilities, labels = checked(probabilities, labels, classes)
     metrics = {
         "accuracy": float((probabilities.argmax(1) == labels).mean()),
         "auc_ovo": auc_ovo(probabilities, labels),
         "log_loss": log_loss(probabilities, labels),
     }
-    for name, rejection in rejections(probabilities, labels).items():
+    table = (
+        rejections(probabilities, labels) if len(classes) > 2 else binary_rejections(probabilities, labels)
+    )
+    for name, rejection in table.items():
         metrics[f"rej_{name}"], metrics[f"rej_{name}_err"] = rejection.value, rejection.uncertainty
     return metrics
 
@@ -158,6 +169,17 @@ def rejections(
         signal, background = score[labels == CLASSES.index(name)], score[labels == 0]
         table[name] = background_rejection(signal, background, efficiency)
     return table
+
+
+def binary_rejections(
+    probabilities: Float[np.ndarray, "jets 2"], labels: Int[np.ndarray, " jets"]
+) -> dict[str, Rejection]:
+    """Rejection of class 0 at the `BINARY_EFFICIENCIES` of class 1, as top and quark-gluon tagging quote."""
+    signal, background = probabilities[labels == 1, 1], probabilities[labels == 0, 1]
+    return {
+        f"{100 * efficiency:g}": background_rejection(signal, background, efficiency)
+        for efficiency in BINARY_EFFICIENCIES
+    }
 
 
 def confusion_matrix(

@@ -8,7 +8,6 @@ jet. The teacher is the exponential moving average of the student.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -17,14 +16,17 @@ from torch import Tensor, nn
 
 from jepalib.errors import JepalibError
 from jepalib.jets import Jets
-from jepalib.masking import MaskConfig, Masks
+from jepalib.masking import MaskConfig, Masks, draw_masks
 from jepalib.methods.losses import koleo, sigreg, smooth_l1
 from jepalib.methods.outputs import Outputs
 from jepalib.methods.probes import PROBES, Probes
-from jepalib.models.particle_transformer import Encoded, ParticleTransformer
-from jepalib.models.pooling import mean_particles
+from jepalib.methods.teacher import follow
+from jepalib.models.encoded import Encoded
+from jepalib.models.encoders import EncoderConfig, build_encoder
+from jepalib.models.particle_transformer import ParticleTransformer
+from jepalib.models.pooling import mean_tokens
 from jepalib.models.predictors import ParticlePredictor
-from jepalib.models.sizes import Size
+from jepalib.models.sizes import SIZES
 from jepalib.schema import PARTICLE_COLUMN, PARTICLE_FIELDS, PID_FIELDS, TD_FIELDS
 
 REGULARISERS = {"koleo": 0.1, "sigreg": 0.05, "none": 0.0}  # with the paper's weights
@@ -89,31 +91,36 @@ class JPJEPAConfig:
         return REGULARISERS[self.regulariser] if given is None else given
 
 
+def architecture(size: str, inputs: str, config: JPJEPAConfig) -> EncoderConfig:
+    """The encoder that JP-JEPA trains."""
+    return EncoderConfig("particles", size, inputs)
+
+
 class JPJEPA(nn.Module):
     """Student, teacher, predictor and probes.
 
     Args:
-        size: architecture preset (`models.sizes.SIZES`).
+        size: name of an architecture preset (`models.sizes.SIZES`).
         config: the objective.
         inputs: kin, kinpid or full.
         micro_batch: jets that go through encoders and predictor together.
     """
 
     def __init__(
-        self, size: Size, config: JPJEPAConfig | None = None, inputs: str = "full", micro_batch: int = 32
+        self, size: str, config: JPJEPAConfig | None = None, inputs: str = "full", micro_batch: int = 32
     ) -> None:
         super().__init__()
         self.config = config or JPJEPAConfig()
-        self.student = ParticleTransformer(size, inputs=inputs, micro_batch=micro_batch)
+        self.student = build_encoder(architecture(size, inputs, self.config), micro_batch)
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)
         self.predictor = ParticlePredictor(
-            size,
+            SIZES[size],
             use_cls=self.config.predictor_cls,
             physics_bias=self.config.predictor_bias,
             own_pair_embed=self.config.predictor_own_pairs,
             micro_batch=micro_batch,
         )
-        self.probes = Probes(size.width, self.config.probes)
+        self.probes = Probes(self.student.width, self.config.probes)
         self.train()
 
     @property
@@ -121,10 +128,9 @@ class JPJEPA(nn.Module):
         """The network that is used after pre-training: the teacher."""
         return self.teacher
 
-    @property
-    def mask_config(self) -> MaskConfig:
-        """How the masks of this method are drawn."""
-        return self.config.masks
+    def draw(self, jets: Jets, generator: torch.Generator) -> Masks:
+        """Context and targets of a batch of jets of at least two particles."""
+        return draw_masks(jets, self.config.masks, generator)
 
     def train(self, mode: bool = True) -> JPJEPA:
         """Training mode for all but the teacher, which always normalises as in evaluation."""
@@ -154,7 +160,7 @@ class JPJEPA(nn.Module):
             parts["koleo"] = koleo(predicted_cls)
         elif self.config.regulariser == "sigreg":
             parts["sigreg"] = sigreg(predicted_cls, generator)
-        embeddings = {"particles": mean_particles(truth, jets), "cls": truth.cls}
+        embeddings = {"particles": mean_tokens(truth), "cls": truth.cls}
         stopped = set(self.config.probes) - set(self.config.probes_with_gradient)
         probe_loss = sum((parts[name] for name in stopped), start=torch.zeros((), device=truth.cls.device))
         return Outputs(self._objective(parts), probe_loss, parts, figures, embeddings)
@@ -171,12 +177,12 @@ class JPJEPA(nn.Module):
         target_jets = jets.select_particles(target)
         predicted = self.predictor(context, context_jets, target_jets, self.student.pair_embed)
         parts = {
-            "particle": smooth_l1(predicted.particles, truth.particles[target]),
+            "particle": smooth_l1(predicted.tokens, truth.tokens[target]),
             "cls": smooth_l1(predicted.cls, truth.cls),
         }
-        stopped = predicted.particles.detach()
+        stopped = predicted.tokens.detach()
         outputs = {
-            name: predicted.particles if name in self.config.probes_with_gradient else stopped
+            name: predicted.tokens if name in self.config.probes_with_gradient else stopped
             for name in self.config.probes
         }
         losses, figures = self.probes(outputs, target_jets)
@@ -190,23 +196,10 @@ class JPJEPA(nn.Module):
         weights |= dict.fromkeys(c.probes_with_gradient, c.lambda_probes)
         return sum(weights[name] * part for name, part in parts.items() if name in weights)
 
-    @torch.no_grad()
     def after_step(self, progress: float) -> None:
-        """Move the teacher towards the student: t <- m t + (1 - m) s (JP-JEPA Eq. 9).
-
-        m rises linearly with `progress` (0 to 1) from ema_start to ema_end. Running
-        statistics of the normalisations are copied: averaging an average again would
-        only make it late.
-        """
+        """The teacher follows the student; its coefficient rises linearly with `progress` (0 to 1)."""
         momentum = self.config.ema_start + (self.config.ema_end - self.config.ema_start) * progress
-        ema_update(self.teacher.parameters(), self.student.parameters(), momentum)
-        for mine, theirs in zip(self.teacher.buffers(), self.student.buffers()):
-            mine.copy_(theirs)
-
-
-def ema_update(teacher: Iterable[Tensor], student: Iterable[Tensor], momentum: float) -> None:
-    """In place: every teacher tensor becomes momentum * teacher + (1 - momentum) * student."""
-    torch._foreach_lerp_(list(teacher), [p.detach() for p in student], 1.0 - momentum)
+        follow(self.teacher, self.student, momentum)
 
 
 def drop_features(jets: Jets, config: JPJEPAConfig, generator: torch.Generator | None) -> Jets:

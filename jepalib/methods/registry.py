@@ -1,29 +1,42 @@
 """The methods by name. A new objective is one module, a line here and a preset (training.presets).
 
-A method is an `nn.Module` built as ``Method.module(size, config, inputs, micro_batch)``
-with ``forward(jets, masks, generator) -> Outputs``, ``mask_config``, ``student``,
-``encoder`` and ``after_step(progress)``; everything after pre-training needs the encoder only.
+A method is an `nn.Module` built as ``Method.module(size, config, inputs, micro_batch)``.
+For each batch ``draw(jets, generator)`` makes what is random (masks, augmentation), then
+``forward(jets, drawn, generator)`` gives `Outputs`, and after the optimiser's step comes
+``after_step(progress)``. It has ``student`` and ``encoder``; everything after pre-training needs
+the encoder only, whose architecture ``Method.architecture(size, inputs, config)`` tells.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
 from jepalib.errors import JepalibError
+from jepalib.methods import hep_jepa, jp_jepa, supervised
+from jepalib.methods.hep_jepa import HEPJEPA, HEPJEPAConfig
 from jepalib.methods.jp_jepa import JPJEPA, JPJEPAConfig
+from jepalib.methods.supervised import Supervised, SupervisedConfig
+from jepalib.models.encoders import EncoderConfig
 
 
 @dataclass(frozen=True)
 class Method:
-    """A method's module and its frozen configuration class."""
+    """A method's module, its frozen configuration class and the encoder that it trains."""
 
     module: type[nn.Module]
     config: type
+    architecture: Callable[[str, str, Any], EncoderConfig]
 
 
-METHODS = {"jp-jepa": Method(JPJEPA, JPJEPAConfig)}
+METHODS = {
+    "jp-jepa": Method(JPJEPA, JPJEPAConfig, jp_jepa.architecture),
+    "hep-jepa": Method(HEPJEPA, HEPJEPAConfig, hep_jepa.architecture),
+    "supervised": Method(Supervised, SupervisedConfig, supervised.architecture),
+}
 
 
 def find_method(name: str) -> Method:

@@ -1,4 +1,4 @@
-"""The parts of the Particle Transformer: embedding, particle and class attention blocks."""
+"""Transformer blocks: those of the Particle Transformer, and the standard one."""
 
 from __future__ import annotations
 
@@ -145,6 +145,43 @@ class Trunk(nn.Module):
         return x, self.norm(cls)
 
 
+class PlainBlock(nn.Module):
+    """A standard transformer block: pre-norm self-attention within each jet, then feed-forward."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm = nn.LayerNorm(width)
+        self.attn = Attention(width, heads)
+        self.ffn_norm = nn.LayerNorm(width)
+        self.fc1 = Linear(width, FFN_RATIO * width)
+        self.fc2 = Linear(FFN_RATIO * width, width)
+
+    def forward(
+        self, x: Float[Tensor, "tokens width"], layout: Layout, bias: Tensor | None
+    ) -> Float[Tensor, "tokens width"]:
+        qkv = self.attn.in_proj(self.attention_norm(x))
+        x = x + self.attn.out_proj(attention(qkv, bias, layout, self.heads))
+        return x + self.fc2(F.gelu(self.fc1(self.ffn_norm(x))))
+
+
+class PlainTrunk(nn.Module):
+    """Standard transformer blocks and a last norm, as HEP-JEPA has them."""
+
+    def __init__(self, width: int, heads: int, blocks: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(PlainBlock(width, heads) for _ in range(blocks))
+        self.norm = nn.LayerNorm(width)
+        initialise(self)
+
+    def forward(
+        self, x: Float[Tensor, "tokens width"], layout: Layout, bias: Tensor | None
+    ) -> Float[Tensor, "tokens width"]:
+        for block in self.blocks:
+            x = block(x, layout, bias)
+        return self.norm(x)
+
+
 def initialise(module: nn.Module) -> None:
     """ParT's start: Xavier-uniform linear layers (queries, keys and values each on their
     own), zero biases, residual branches of particle block l divided by sqrt(2 l)."""
@@ -157,6 +194,7 @@ def initialise(module: nn.Module) -> None:
                 nn.init.zeros_(layer.bias)
     if isinstance(module, Trunk):
         nn.init.trunc_normal_(module.cls_token, std=0.02)
+    if isinstance(module, Trunk | PlainTrunk):
         with torch.no_grad():
             for number, block in enumerate(module.blocks, start=1):
                 block.attn.out_proj.weight.div_(math.sqrt(2 * number))

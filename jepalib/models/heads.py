@@ -1,19 +1,20 @@
 """Heads that turn encoded jets into class scores, and the classifier made of both.
 
-Every head is called with what the encoder returned and the offsets of the jets; those
-that read only the jet representation do without the offsets.
+Every head is called with what the encoder returned. MLP and linear head read one vector
+per jet (`pooling.jet_vector`, of the encoder's `jet_width`), class attention reads the tokens.
 """
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from jepalib.jets import Jets
 from jepalib.models.blocks import ClassAttentionBlock, initialise
+from jepalib.models.encoded import Encoded
 from jepalib.models.layout import sort_by_length, unsort
-from jepalib.models.particle_transformer import Encoded
+from jepalib.models.pooling import jet_vector
 from jepalib.schema import CLASSES
 
 
@@ -37,10 +38,8 @@ class MLPHead(nn.Module):
             layers += [nn.Linear(a, b, bias=False), nn.BatchNorm1d(b), nn.ReLU(), nn.Dropout(dropout)]
         self.layers = nn.Sequential(*layers, nn.Linear(hidden[-1], classes))
 
-    def forward(
-        self, encoded: Encoded, offsets: Int[Tensor, " edges"] | None = None
-    ) -> Float[Tensor, "jets classes"]:
-        return self.layers(encoded.cls)
+    def forward(self, encoded: Encoded) -> Float[Tensor, "jets classes"]:
+        return self.layers(jet_vector(encoded))
 
 
 class LinearHead(nn.Module):
@@ -50,16 +49,14 @@ class LinearHead(nn.Module):
         super().__init__()
         self.linear = nn.Linear(width, classes)
 
-    def forward(
-        self, encoded: Encoded, offsets: Int[Tensor, " edges"] | None = None
-    ) -> Float[Tensor, "jets classes"]:
-        return self.linear(encoded.cls)
+    def forward(self, encoded: Encoded) -> Float[Tensor, "jets classes"]:
+        return self.linear(jet_vector(encoded))
 
 
 class ClassAttentionHead(nn.Module):
-    """A fresh class token, class attention blocks over the particles, a linear layer.
+    """A fresh class token, class attention blocks over the tokens, a linear layer.
 
-    HEP-JEPA and MPM use it on frozen encoders: it reads the particle representations
+    HEP-JEPA and MPM use it on frozen encoders: it reads the token representations
     only, not the encoder's own jet representation.
     """
 
@@ -75,14 +72,14 @@ class ClassAttentionHead(nn.Module):
         initialise(self)
         nn.init.trunc_normal_(self.token, std=0.02)
 
-    def forward(self, encoded: Encoded, offsets: Int[Tensor, " edges"]) -> Float[Tensor, "jets classes"]:
-        batch = sort_by_length(offsets, self.micro_batch)
-        particles = encoded.particles[batch.tokens]
+    def forward(self, encoded: Encoded) -> Float[Tensor, "jets classes"]:
+        batch = sort_by_length(encoded.offsets, self.micro_batch)
+        packed = encoded.tokens[batch.tokens]
         tokens = []
         for part in batch.micro_batches:
             token = self.token.expand(part.layout.jets, -1)
             for block in self.blocks:
-                token = block(token, particles[part.tokens], part.layout)
+                token = block(token, packed[part.tokens], part.layout)
             tokens.append(token)
         return self.linear(self.norm(unsort(tokens, batch.jets)))
 
@@ -96,4 +93,4 @@ class Classifier(nn.Module):
         self.head = head
 
     def forward(self, jets: Jets) -> Float[Tensor, "jets classes"]:
-        return self.head(self.encoder(jets), jets.offsets)
+        return self.head(self.encoder(jets))

@@ -106,6 +106,25 @@ def offsets_of(counts: Int[Tensor, " jets"]) -> Int[Tensor, " edges"]:
     return offsets
 
 
+def interleaved(
+    edges: list[Int[Tensor, " edges"]],
+) -> tuple[Int[Tensor, " tokens"], Int[Tensor, " edges"]]:
+    """How several packed arrays of the same jets become one, jet by jet.
+
+    Args:
+        edges: offsets of each packed array.
+
+    Returns:
+        for each token of the joint array its row in the arrays' concatenation, and
+        the joint array's offsets.
+    """
+    counts = torch.stack([e.diff() for e in edges])
+    offsets = offsets_of(counts.sum(0))
+    before = offsets[:-1] + counts.cumsum(0) - counts  # where each array's tokens of a jet begin
+    places = [b[jet_of_token(e)] + place_in_jet(e) for b, e in zip(before, edges, strict=True)]
+    return torch.argsort(torch.cat(places)), offsets
+
+
 @dataclass(frozen=True)
 class MicroBatch:
     """A range of the sorted batch: its tokens, its jets and its layout."""

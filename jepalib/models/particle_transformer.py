@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,23 +10,11 @@ from jepalib.errors import JepalibError
 from jepalib.jets import Jets
 from jepalib.kinematics import four_vectors, model_inputs
 from jepalib.models.blocks import Embed, Trunk, initialise
+from jepalib.models.encoded import Encoded
 from jepalib.models.layout import sort_by_length, unsort
 from jepalib.models.pairs import PairEmbed
 from jepalib.models.sizes import Size
 from jepalib.schema import INPUT_SETS
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """What an encoder or a predictor makes of a batch of jets.
-
-    Attributes:
-        particles: one representation per particle, packed in the order of the jets.
-        cls: one representation per jet.
-    """
-
-    particles: Float[Tensor, "particles width"]
-    cls: Float[Tensor, "jets width"]
 
 
 class ParticleTransformer(nn.Module):
@@ -51,13 +37,15 @@ class ParticleTransformer(nn.Module):
             the width.
     """
 
+    has_cls = True
+
     def __init__(self, size: Size, inputs: str = "full", dropout: float = 0.0, micro_batch: int = 32) -> None:
         super().__init__()
         if inputs not in INPUT_SETS:
             raise JepalibError(f"inputs={inputs!r}: choose one of {', '.join(INPUT_SETS)}")
         if micro_batch < 1:
             raise JepalibError(f"micro_batch={micro_batch}: must be at least 1")
-        self.width = size.width
+        self.width = self.jet_width = size.width
         self.inputs = inputs
         self.micro_batch = micro_batch
         self.input_bn = nn.BatchNorm1d(INPUT_SETS[inputs])
@@ -83,7 +71,7 @@ class ParticleTransformer(nn.Module):
             encoded, token = self.trunk(self.embed(x[part.tokens]), part.layout, bias)
             particles.append(encoded)
             cls.append(token)
-        return Encoded(unsort(particles, batch.tokens), unsort(cls, batch.jets))
+        return Encoded(unsort(particles, batch.tokens), unsort(cls, batch.jets), jets.offsets)
 
     def _normalised(self, inputs: Float[Tensor, "particles inputs"]) -> Float[Tensor, "particles inputs"]:
         norm = self.input_bn

@@ -10,9 +10,9 @@ from jepalib.errors import JepalibError
 from jepalib.jets import Jets
 from jepalib.kinematics import four_vectors
 from jepalib.models.blocks import Trunk, initialise
-from jepalib.models.layout import jet_of_token, offsets_of, place_in_jet, sort_by_length, unsort
+from jepalib.models.encoded import Encoded
+from jepalib.models.layout import interleaved, sort_by_length, unsort
 from jepalib.models.pairs import PairEmbed
-from jepalib.models.particle_transformer import Encoded
 from jepalib.models.sizes import Size
 from jepalib.schema import PARTICLE_COLUMN
 
@@ -100,9 +100,7 @@ class ParticlePredictor(nn.Module):
             raise JepalibError("predictor: it shares the student's pair network, so pass pair_embed")
         lead = int(self.use_cls)
         masks = self.mask_token + self.place(target_jets.particles[:, PLACE])
-        tokens = torch.cat(
-            [self.project_in(context.cls)] * lead + [self.project_in(context.particles), masks]
-        )
+        tokens = torch.cat([self.project_in(context.cls)] * lead + [self.project_in(context.tokens), masks])
         order, offsets = self._order(context_jets.offsets, target_jets.offsets)
         p4 = torch.cat([four_vectors(context_jets), four_vectors(target_jets)])
         weights = None
@@ -120,29 +118,11 @@ class ParticlePredictor(nn.Module):
             outputs.append(output)
             cls.append(token)
         predicted = unsort(outputs, rows)[len(rows) - len(masks) :]
-        return Encoded(self.project_out(self.norm(predicted)), self.project_out(unsort(cls, batch.jets)))
+        jets = self.project_out(unsort(cls, batch.jets))
+        return Encoded(self.project_out(self.norm(predicted)), jets, target_jets.offsets)
 
     def _order(
         self, context: Int[Tensor, " edges"], target: Int[Tensor, " edges"]
     ) -> tuple[Int[Tensor, " tokens"], Int[Tensor, " edges"]]:
         cls = [torch.arange(len(context), device=context.device)] if self.use_cls else []
         return interleaved([*cls, context, target])
-
-
-def interleaved(
-    edges: list[Int[Tensor, " edges"]],
-) -> tuple[Int[Tensor, " tokens"], Int[Tensor, " edges"]]:
-    """How several packed arrays of the same jets become one, jet by jet.
-
-    Args:
-        edges: offsets of each packed array.
-
-    Returns:
-        for each token of the joint array its row in the arrays' concatenation, and
-        the joint array's offsets.
-    """
-    counts = torch.stack([e.diff() for e in edges])
-    offsets = offsets_of(counts.sum(0))
-    before = offsets[:-1] + counts.cumsum(0) - counts  # where each array's tokens of a jet begin
-    places = [b[jet_of_token(e)] + place_in_jet(e) for b, e in zip(before, edges, strict=True)]
-    return torch.argsort(torch.cat(places)), offsets

@@ -49,3 +49,11 @@ SIZES: dict[str, Size] = {
     "large": Size(1024, (1024, 1024, 1024), 16, 24, 6, PAIR, 512, 16, 12, 2),
     "huge": Size(1280, (1280, 1280, 1280), 16, 32, 8, PAIR, 640, 16, 16, 4),
 }
+
+# HEP-JEPA (arXiv:2502.03933): 12 blocks of width 128 make its 2.5 M parameters, here called
+# mini; `embed` are the two halves of the mini-PointNet, and the encoder has no class token.
+# The predictor's size is not published: half as wide and half as deep, as in Point-JEPA.
+PATCH_SIZES: dict[str, Size] = {
+    "nano": Size(64, (64, 128), 8, 4, 0, (32, 32, 32), 48, 8, 2, 0),
+    "mini": Size(128, (64, 128), 8, 12, 0, PAIR, 64, 8, 6, 0),
+}

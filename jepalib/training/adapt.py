@@ -233,12 +233,12 @@ class _Bench:
     def _arm(self, point: Point) -> Arm:
         """What is trained in this mode; frozen embeddings are made once."""
         frozen = point.mode in ("frozen", "linear-probe")
-        particles = point.head == "class-attention"
-        if frozen and self._frozen is not None and self._frozen.particles >= particles:
+        tokens = point.head == "class-attention"
+        if frozen and self._frozen is not None and self._frozen.tokens >= tokens:
             return self._frozen
         encoder = None if point.mode == "from-scratch" else self.run.encoder()
         jets = (self.store, self.val, self.test)
-        arm = Arm(self.config, self.run, encoder, *jets, frozen, particles, self.world)
+        arm = Arm(self.config, self.run, encoder, *jets, frozen, tokens, self.world)
         if frozen:
             self._frozen = arm
         return arm

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from safetensors.torch import load_file, save
+from torch import nn
 
 from jepalib.data.sampling import evaluation_batches
 from jepalib.data.store import JetStore
 from jepalib.errors import JepalibError
-from jepalib.jets import gather_rows
+from jepalib.models.encoded import Encoded, join
+from jepalib.models.encoders import EncoderConfig, build_encoder
 from jepalib.models.heads import ClassAttentionHead, Classifier, LinearHead, MLPHead
-from jepalib.models.particle_transformer import Encoded, ParticleTransformer
-from jepalib.models.pooling import pool
-from jepalib.models.sizes import SIZES
+from jepalib.models.pooling import jet_vector, pool
 from jepalib.schema import CLASSES
 from jepalib.training.config import config_from_dict
 from jepalib.training.runs import provenance, write_atomically
@@ -32,26 +32,25 @@ class ClassifierConfig:
     """What a saved classifier is rebuilt from.
 
     Attributes:
-        size, inputs, micro_batch: of the encoder.
+        encoder: its architecture.
         head: one of `HEADS`.
         classes: names of the scores, in order.
+        micro_batch: jets that go through the encoder together.
     """
 
-    size: str
-    inputs: str
+    encoder: EncoderConfig
     head: str
     classes: tuple[str, ...] = CLASSES
     micro_batch: int = 32
 
 
-def build(config: ClassifierConfig, encoder: ParticleTransformer | None = None) -> Classifier:
+def build(config: ClassifierConfig, encoder: nn.Module | None = None) -> Classifier:
     """A classifier with a fresh head, on a fresh encoder or on the one given."""
     if config.head not in HEADS:
         raise JepalibError(f"head '{config.head}' is not one of {', '.join(HEADS)}")
-    encoder = encoder or ParticleTransformer(
-        SIZES[config.size], inputs=config.inputs, micro_batch=config.micro_batch
-    )
-    return Classifier(encoder, HEADS[config.head](encoder.width, len(config.classes)))
+    encoder = encoder or build_encoder(config.encoder, config.micro_batch)
+    width = encoder.width if config.head == "class-attention" else encoder.jet_width
+    return Classifier(encoder, HEADS[config.head](width, len(config.classes)))
 
 
 def save_classifier(folder: Path, classifier: Classifier, config: ClassifierConfig, notes: dict) -> None:
@@ -88,14 +87,13 @@ class EncodedJets:
 
     Attributes:
         labels, index: as in `Jets`.
-        offsets: of the particle representations, which are kept only if asked for.
-        encoded: jet and (perhaps no) particle representations.
-        pooled: [CLS], mean and maximum of the particles, what linear probes see.
+        encoded: the tokens if they were asked for, and one vector per jet as `cls`
+            (`pooling.jet_vector`, so that jet heads read it whatever the encoder is).
+        pooled: `pooling.pool`, what linear probes see.
     """
 
     labels: Int[torch.Tensor, " jets"]
     index: Int[torch.Tensor, " jets"]
-    offsets: Int[torch.Tensor, " edges"]
     encoded: Encoded
     pooled: Float[torch.Tensor, "jets features"]
 
@@ -104,46 +102,43 @@ class EncodedJets:
 
     def take(self, rows: Int[torch.Tensor, " chosen"]) -> EncodedJets:
         """The jets of the given places."""
-        gather, offsets = gather_rows(self.offsets, rows)
-        encoded = Encoded(self.encoded.particles[gather], self.encoded.cls[rows])
-        return EncodedJets(self.labels[rows], self.index[rows], offsets, encoded, self.pooled[rows])
+        return EncodedJets(self.labels[rows], self.index[rows], self.encoded.take(rows), self.pooled[rows])
 
     def to(self, device: torch.device | str) -> EncodedJets:
         """The same on another device."""
-        encoded = Encoded(self.encoded.particles.to(device), self.encoded.cls.to(device))
-        others = (x.to(device) for x in (self.labels, self.index, self.offsets))
-        return EncodedJets(*others, encoded, self.pooled.to(device))
+        labels, index = self.labels.to(device), self.index.to(device)
+        return EncodedJets(labels, index, self.encoded.to(device), self.pooled.to(device))
 
 
 @torch.no_grad()
 def encode(
-    encoder: ParticleTransformer,
+    encoder: nn.Module,
     store: JetStore,
     rows: np.ndarray | range,
     device: torch.device,
-    particles: bool = False,
+    tokens: bool = False,
 ) -> EncodedJets:
     """The given rows, in their order, through a frozen encoder.
 
     Args:
-        particles: keep every particle's representation too (for heads that attend to them).
+        tokens: keep every token's representation too (for heads that attend to them).
     """
     encoder.eval()
     rows = np.asarray(rows)
-    counts = torch.from_numpy(np.asarray(store.counts[rows], np.int64)) * particles
-    offsets = torch.cat([torch.zeros(1, dtype=torch.long), counts.cumsum(0)])
-    cls, pooled = torch.empty(len(rows), encoder.width), torch.empty(len(rows), 3 * encoder.width)
-    kept = torch.empty(int(offsets[-1]), encoder.width)
+    order, parts, pooled = [], [], []
     for places, batch in evaluation_batches(store, rows, BATCH):
-        batch = batch.to(device)
-        encoded = encoder(batch)
-        places = torch.from_numpy(places)
-        cls[places] = encoded.cls.float().cpu()
-        pooled[places] = pool(batch, encoded).cpu()
-        if particles:
-            kept[gather_rows(offsets, places)[0]] = encoded.particles.float().cpu()
+        encoded = encoder(batch.to(device)).float()
+        pooled.append(pool(encoded).cpu())
+        kept = encoded.tokens if tokens else encoded.tokens[:0]
+        offsets = encoded.offsets if tokens else torch.zeros_like(encoded.offsets)
+        parts.append(Encoded(kept, jet_vector(encoded), offsets).to("cpu"))
+        order.append(torch.from_numpy(places))
+    if not order:
+        raise JepalibError(f"{store.path}: no jets to encode")
+    inverse = torch.argsort(torch.cat(order))
     labels = torch.from_numpy(np.asarray(store.labels[rows], np.int64))
-    return EncodedJets(labels, torch.from_numpy(rows.copy()), offsets, Encoded(kept, cls), pooled)
+    index = torch.from_numpy(rows.copy())
+    return EncodedJets(labels, index, join(parts).take(inverse), torch.cat(pooled)[inverse])
 
 
 @torch.no_grad()

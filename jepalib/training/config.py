@@ -12,8 +12,6 @@ from typing import Any, TypeVar
 
 from jepalib.errors import JepalibError
 from jepalib.methods.registry import find_method
-from jepalib.models.sizes import SIZES
-from jepalib.schema import INPUT_SETS
 
 T = TypeVar("T")
 PRECISIONS = ("float32", "bfloat16")
@@ -65,9 +63,9 @@ class PretrainConfig:
         method = find_method(self.method)
         if self.objective is None:
             object.__setattr__(self, "objective", method.config())
-        for name, known in (("size", SIZES), ("inputs", INPUT_SETS), ("precision", PRECISIONS)):
-            if getattr(self, name) not in known:
-                raise JepalibError(f"{name} '{getattr(self, name)}' is not one of {', '.join(known)}")
+        _ = method.architecture(self.size, self.inputs, self.objective)  # refuses unknown sizes and inputs
+        if self.precision not in PRECISIONS:
+            raise JepalibError(f"precision '{self.precision}' is not one of {', '.join(PRECISIONS)}")
         for name in ("steps", "batch_size", "micro_batch", "log_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise JepalibError(f"{name} = {getattr(self, name)}: give a whole number of at least 1")

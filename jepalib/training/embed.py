@@ -16,7 +16,7 @@ from jaxtyping import Float
 from jepalib.data.readers import entries_of, iterate_jetclass
 from jepalib.errors import JepalibError
 from jepalib.jets import Jets
-from jepalib.models.pooling import pool
+from jepalib.models.pooling import pool, pooled_names
 from jepalib.progress import Progress
 from jepalib.training.classifiers import load_classifier
 from jepalib.training.runs import Run
@@ -25,8 +25,9 @@ from jepalib.training.runs import Run
 def embed(run: Path, files: Sequence[Path], out: Path, quiet: bool = False) -> int:
     """Embeddings of every jet of the files, as Parquet.
 
-    Columns: ``file``, ``row`` (entry in the file), then ``cls_000 …``, ``mean_000 …`` and
-    ``max_000 …``: the jet representation, and mean and maximum of the particles'.
+    Columns: ``file``, ``row`` (entry in the file), then ``cls_000 …`` (where the
+    encoder has a class token), ``mean_000 …`` and ``max_000 …``: the jet representation, and
+    mean and maximum of the tokens'.
 
     Args:
         run: a run folder; its teacher is used.
@@ -41,8 +42,8 @@ def embed(run: Path, files: Sequence[Path], out: Path, quiet: bool = False) -> i
         JepalibError: no such run, or a file that cannot be read.
     """
     encoder = Run.open(run).encoder().to(_device())
-    names = [f"{kind}_{i:03d}" for kind in ("cls", "mean", "max") for i in range(encoder.width)]
-    return _write(files, out, names, lambda jets: pool(jets, encoder(jets)), "embed", quiet)
+    names = pooled_names(encoder.width, with_cls=encoder.has_cls)
+    return _write(files, out, names, lambda jets: pool(encoder(jets)), "embed", quiet)
 
 
 def predict(adapted: Path, files: Sequence[Path], out: Path, quiet: bool = False) -> int:

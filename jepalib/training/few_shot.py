@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from jepalib.data.sampling import BatchStream
 from jepalib.data.store import JetStore
@@ -18,9 +18,7 @@ from jepalib.errors import JepalibError
 from jepalib.evaluation.representation import linear_probe
 from jepalib.evaluation.tagging import tagging_metrics
 from jepalib.jets import Jets
-from jepalib.models.particle_transformer import ParticleTransformer
-from jepalib.models.sizes import SIZES
-from jepalib.schema import INPUT_SETS
+from jepalib.models.encoders import EncoderConfig
 from jepalib.training.classifiers import (
     BATCH,
     ClassifierConfig,
@@ -49,7 +47,8 @@ class AdaptConfig:
         checks: validations during a training; the best moment is kept.
         val_jets, test_jets: (stratified) jets for choosing and for reporting, 0 for all.
         weight_decay, warmup, clip, precision, micro_batch: as in pre-training.
-        size, inputs: of the network from scratch when no run is given.
+        encoder, size, inputs: of the network from scratch when no run is given; kinds
+            and sizes are those of `models.encoders.EncoderConfig`.
     """
 
     rates: tuple[float, ...] = (1e-3, 3e-3)
@@ -64,6 +63,7 @@ class AdaptConfig:
     clip: float = 1.0
     precision: str = "float32"
     micro_batch: int = 128
+    encoder: str = "particles"
     size: str = "nano"
     inputs: str = "full"
 
@@ -78,10 +78,14 @@ class AdaptConfig:
             raise JepalibError(f"rates {self.rates}, encoder_scales {self.encoder_scales}: must be positive")
         if not 0 <= self.warmup < 1:
             raise JepalibError(f"warmup = {self.warmup} is a share of the run, at least 0 and below 1")
-        choices = (("precision", PRECISIONS), ("size", SIZES), ("inputs", INPUT_SETS))
-        for name, known in choices:
-            if getattr(self, name) not in known:
-                raise JepalibError(f"{name} '{getattr(self, name)}' is not one of {', '.join(known)}")
+        if self.precision not in PRECISIONS:
+            raise JepalibError(f"precision '{self.precision}' is not one of {', '.join(PRECISIONS)}")
+        _ = self.architecture  # refuses an unknown kind, size or input set
+
+    @property
+    def architecture(self) -> EncoderConfig:
+        """The network from scratch when no run is given."""
+        return EncoderConfig(self.encoder, self.size, self.inputs)
 
     def steps_for(self, labels: int) -> int:
         """Optimiser steps for so many labels."""
@@ -96,24 +100,24 @@ class Arm:
         encoder: pre-trained, None from scratch.
         val, test: store rows for choosing and for reporting.
         frozen: whether the encoder stays as it is.
-        particles: whether a head needs the frozen encoder's particles.
+        tokens: whether a head needs the frozen encoder's tokens.
     """
 
     config: AdaptConfig
     run: Run | None
-    encoder: ParticleTransformer | None
+    encoder: nn.Module | None
     store: JetStore
     val: np.ndarray
     test: np.ndarray
     frozen: bool
-    particles: bool
+    tokens: bool
     world: World
 
     @property
     def classifier_config(self) -> ClassifierConfig:
         """Architecture of the classifiers of this arm, head aside."""
-        source = self.run.config if self.run else self.config
-        return ClassifierConfig(source.size, source.inputs, "mlp", micro_batch=self.config.micro_batch)
+        architecture = (self.run or self.config).architecture
+        return ClassifierConfig(architecture, "mlp", self.store.classes, self.config.micro_batch)
 
     @cached_property
     def encoded_val(self) -> EncodedJets:
@@ -127,15 +131,16 @@ class Arm:
 
     def encode(self, rows: np.ndarray) -> EncodedJets:
         """Jets through the frozen encoder."""
-        return encode(self.encoder.to(self.world.device), self.store, rows, self.world.device, self.particles)
+        return encode(self.encoder.to(self.world.device), self.store, rows, self.world.device, self.tokens)
 
 
 def run_probe(arm: Arm, rows: np.ndarray, seed: int) -> dict[str, object]:
-    """Logistic regression on [CLS] ‖ mean ‖ max of the frozen encoder; no validation jets used."""
+    """Logistic regression on `pooling.pool` of the frozen encoder; no validation jets used."""
     train, test = arm.encode(rows), arm.encoded_test
     labels = test.labels.numpy()
     probe = linear_probe(train.pooled, train.labels.numpy(), test.pooled, labels, seed)
-    return {**tagging_metrics(probe.probabilities, labels), "C": probe.setting, "test_jets": len(arm.test)}
+    metrics = tagging_metrics(probe.probabilities, labels, arm.store.classes)
+    return {**metrics, "C": probe.setting, "test_jets": len(arm.test)}
 
 
 def train_classifier(arm: Arm, head: str, rows: np.ndarray, seed: int, trial: dict[str, float]) -> Training:
@@ -157,7 +162,8 @@ def report(training: Training, folder: Path, about: dict[str, object]) -> dict[s
     """
     arm, row = training.arm, training.row()
     training.classifier.load_state_dict(training.best.weights)
-    metrics = tagging_metrics(training.scores(arm.test), np.asarray(arm.store.labels[arm.test]))
+    labels = np.asarray(arm.store.labels[arm.test])
+    metrics = tagging_metrics(training.scores(arm.test), labels, arm.store.classes)
     notes = {**about, **row, "accuracy": metrics["accuracy"]}
     save_classifier(folder, training.classifier, training.config, notes)
     return {**metrics, **row, "test_jets": len(arm.test)}
@@ -237,7 +243,7 @@ class Training:
 
     def _loss(self, batch: Jets | EncodedJets, generator: torch.Generator) -> tuple[Tensor, None]:
         if isinstance(batch, EncodedJets):
-            scores, labels = self.classifier.head(batch.encoded, batch.offsets), batch.labels
+            scores, labels = self.classifier.head(batch.encoded), batch.labels
         else:
             scores, labels = self.classifier(batch), batch.labels
         return F.cross_entropy(scores.float(), labels), None
@@ -268,5 +274,5 @@ class Training:
         with torch.no_grad():
             for places in torch.arange(len(source)).split(BATCH):
                 batch = source.take(places).to(self.arm.world.device)
-                parts.append(self.classifier.head(batch.encoded, batch.offsets).softmax(1).cpu())
+                parts.append(self.classifier.head(batch.encoded).softmax(1).cpu())
         return torch.cat(parts).numpy()

@@ -18,9 +18,7 @@ from jepalib.data.store import JetStore, stratified_subset
 from jepalib.errors import JepalibError
 from jepalib.evaluation.representation import effective_rank, per_dimension_std, spectrum_auc
 from jepalib.jets import Jets
-from jepalib.masking import draw_masks
 from jepalib.methods.registry import find_method
-from jepalib.models.sizes import SIZES
 from jepalib.progress import Progress
 from jepalib.training.config import PretrainConfig
 from jepalib.training.distributed import World, average_, from_leader, joined_world
@@ -76,7 +74,7 @@ class Pretraining:
         )
         torch.manual_seed(self.config.seed)
         method = find_method(self.config.method).module(
-            SIZES[self.config.size], self.config.objective, self.config.inputs, self.config.micro_batch
+            self.config.size, self.config.objective, self.config.inputs, self.config.micro_batch
         )
         self.method: nn.Module = method.to(world.device)
         self.optimizer = adamw(self.config, self.method)
@@ -134,8 +132,7 @@ class Pretraining:
         return self.jets_seen(step) / self.jets_seen(self.config.steps)
 
     def _loss(self, jets: Jets, generator: torch.Generator) -> tuple[Tensor, object]:
-        masks = draw_masks(jets, self.method.mask_config, generator)
-        outputs = self.method(jets, masks, generator)
+        outputs = self.method(jets, self.method.draw(jets, generator), generator)
         return outputs.loss + outputs.probe_loss, outputs
 
     def _after(self, result: StepResult, stopped: list[int]) -> bool:

@@ -30,8 +30,8 @@ from safetensors.torch import load_file, save
 
 import jepalib
 from jepalib.errors import JepalibError
-from jepalib.models.particle_transformer import ParticleTransformer
-from jepalib.models.sizes import SIZES
+from jepalib.methods.registry import find_method
+from jepalib.models.encoders import EncoderConfig, build_encoder
 from jepalib.training.config import PretrainConfig, config_from_dict
 
 
@@ -120,7 +120,13 @@ class Run:
         lines = file.read_text().splitlines() if file.is_file() else []
         return pd.DataFrame([json.loads(line) for line in lines if line.endswith("}")])
 
-    def encoder(self, which: str = "teacher") -> ParticleTransformer:
+    @property
+    def architecture(self) -> EncoderConfig:
+        """The encoder that this run trains."""
+        config = self.config
+        return find_method(config.method).architecture(config.size, config.inputs, config.objective)
+
+    def encoder(self, which: str = "teacher") -> torch.nn.Module:
         """The pre-trained network in evaluation mode, rebuilt from this folder alone.
 
         Args:
@@ -129,9 +135,7 @@ class Run:
         file = self.path / f"{which}.safetensors"
         if not file.is_file():
             raise JepalibError(f"{self.path} has no {file.name}: no checkpoint was written yet")
-        network = ParticleTransformer(
-            SIZES[self.config.size], inputs=self.config.inputs, micro_batch=self.config.micro_batch
-        )
+        network = build_encoder(self.architecture, self.config.micro_batch)
         network.load_state_dict(load_file(file))
         return network.eval()
 

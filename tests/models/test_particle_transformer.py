@@ -44,7 +44,7 @@ def test_permutation_of_particles(counts: list[int], seed: int):
     order = shuffled_within_jets(jets, seed)
     with torch.no_grad():
         plain, other = model(jets), model(jets.with_particles(jets.particles[order]))
-    close(other.particles, plain.particles[order])
+    close(other.tokens, plain.tokens[order])
     close(other.cls, plain.cls)
 
 
@@ -54,15 +54,15 @@ def test_other_jets_of_the_batch_do_not_matter(counts: list[int], extra: list[in
     jets, others, model = make_jets(counts, seed), make_jets(extra, seed + 1), encoder().eval()
     with torch.no_grad():
         alone, together = model(jets), model(concatenate([others, jets]))
-    close(together.particles[len(others.particles) :], alone.particles)
+    close(together.tokens[len(others.particles) :], alone.tokens)
     close(together.cls[len(others) :], alone.cls)
 
 
 def trained_once(micro_batch: int) -> dict[str, torch.Tensor]:
     model = encoder(micro_batch=micro_batch).train()
     encoded = model(make_jets([3, 40, 1, 0, 17, 9, 25], seed=1))
-    (encoded.particles.square().mean() + encoded.cls[:, 0].square().sum()).backward()
-    values = {"particles": encoded.particles.detach(), "cls": encoded.cls.detach(), **model.state_dict()}
+    (encoded.tokens.square().mean() + encoded.cls[:, 0].square().sum()).backward()
+    values = {"particles": encoded.tokens.detach(), "cls": encoded.cls.detach(), **model.state_dict()}
     return values | {f"gradient of {name}": p.grad for name, p in model.named_parameters()}
 
 
@@ -95,11 +95,11 @@ def test_statistics_do_not_know_of_padding():
 def test_empty_and_tiny_jets(counts: list[int], training: bool):
     model = encoder().train(training)
     encoded = model(make_jets(counts))
-    assert encoded.particles.shape == (sum(counts), 32)
+    assert encoded.tokens.shape == (sum(counts), 32)
     assert encoded.cls.shape == (len(counts), 32)
-    assert encoded.particles.isfinite().all()
+    assert encoded.tokens.isfinite().all()
     assert encoded.cls.isfinite().all()
-    (encoded.particles.sum() + encoded.cls.square().sum()).backward()
+    (encoded.tokens.sum() + encoded.cls.square().sum()).backward()
     for parameter in model.parameters():
         assert parameter.grad is None or parameter.grad.isfinite().all()
 
@@ -117,13 +117,13 @@ def test_bfloat16_is_close(jets: Jets):
     exact = model(jets)
     with torch.autocast("cpu", torch.bfloat16):
         rough = model(jets)
-    for a, b in ((exact.particles, rough.particles.float()), (exact.cls, rough.cls.float())):
+    for a, b in ((exact.tokens, rough.tokens.float()), (exact.cls, rough.cls.float())):
         assert (a - b).norm() < 0.03 * a.norm()
         assert not torch.equal(a, b)
 
     def gradient(encoded) -> torch.Tensor:
         model.zero_grad()
-        (encoded.cls.float()[:, :8].square().mean() + encoded.particles.float().mean()).backward()
+        (encoded.cls.float()[:, :8].square().mean() + encoded.tokens.float().mean()).backward()
         return torch.cat([p.grad.flatten() for p in model.parameters()])
 
     a, b = gradient(exact), gradient(rough)
@@ -194,10 +194,10 @@ def test_a_batch_without_jets_gives_empty_answers(training: bool, dropout: float
     none = make_jets([5, 2]).take([])
     encoder = ParticleTransformer(LITTLE, dropout=dropout).train(training)
     encoded = encoder(none)
-    assert encoded.particles.shape == encoded.cls.shape == (0, LITTLE.width)
+    assert encoded.tokens.shape == encoded.cls.shape == (0, LITTLE.width)
     for head in (LinearHead(LITTLE.width), ClassAttentionHead(LITTLE.width), MLPHead(LITTLE.width).eval()):
-        assert head(encoded, none.offsets).shape == (0, 10)
+        assert head(encoded).shape == (0, 10)
     predicted = ParticlePredictor(LITTLE)(encoded, none, none, encoder.pair_embed)
-    assert predicted.particles.shape == predicted.cls.shape == (0, LITTLE.width)
+    assert predicted.tokens.shape == predicted.cls.shape == (0, LITTLE.width)
     (encoded.cls.sum() + predicted.cls.sum()).backward()
     assert all(value.isfinite().all() for value in encoder.state_dict().values())

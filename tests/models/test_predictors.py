@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from conftest import make_jets
 
 from jepalib.errors import JepalibError
 from jepalib.jets import Jets
-from jepalib.models.particle_transformer import Encoded, ParticleTransformer
-from jepalib.models.predictors import ParticlePredictor, interleaved
+from jepalib.models.encoded import Encoded
+from jepalib.models.layout import interleaved
+from jepalib.models.particle_transformer import ParticleTransformer
+from jepalib.models.predictors import ParticlePredictor
 from jepalib.models.sizes import SIZES, Size
 from jepalib.schema import PARTICLE_COLUMN
 
@@ -45,7 +49,7 @@ def changed(jets: Jets, columns: list[int]) -> Jets:
 
 
 def same(a: Encoded, b: Encoded, tolerance: float = 0.0) -> None:
-    torch.testing.assert_close(a.particles, b.particles, atol=tolerance, rtol=tolerance)
+    torch.testing.assert_close(a.tokens, b.tokens, atol=tolerance, rtol=tolerance)
     torch.testing.assert_close(a.cls, b.cls, atol=tolerance, rtol=tolerance)
 
 
@@ -63,13 +67,14 @@ def test_order_and_jet_by_jet(use_cls: bool, physics_bias: bool, encoder, split)
     context, target = split
     model = predictor(use_cls=use_cls, physics_bias=physics_bias)
     together = model(encoder(context), context, target, encoder.pair_embed)
-    assert together.particles.shape == (len(target.particles), 32)
+    assert together.tokens.shape == (len(target.particles), 32)
     assert together.cls.shape == (len(target), 32)
     for row in range(len(target)):
         one, its = context.take([row]), target.take([row])
         alone = model(encoder(one), one, its, encoder.pair_embed)
         rows = slice(int(target.offsets[row]), int(target.offsets[row + 1]))
-        same(Encoded(together.particles[rows], together.cls[row : row + 1]), alone, 1e-5)
+        its_own = Encoded(together.tokens[rows], together.cls[row : row + 1], its.offsets)
+        same(its_own, alone, 1e-5)
 
 
 def test_permutation_of_targets(encoder, split):
@@ -78,7 +83,7 @@ def test_permutation_of_targets(encoder, split):
     order = torch.argsort(target.jet_of_particle + torch.rand(len(target.particles)))
     plain = model(encoded, context, target, encoder.pair_embed)
     other = model(encoded, context, target.with_particles(target.particles[order]), encoder.pair_embed)
-    same(other, Encoded(plain.particles[order], plain.cls), 1e-5)
+    same(other, replace(plain, tokens=plain.tokens[order]), 1e-5)
 
 
 def test_only_place_and_four_vector_of_targets_are_seen(encoder, split):
@@ -89,7 +94,7 @@ def test_only_place_and_four_vector_of_targets_are_seen(encoder, split):
     same(model(encoded, context, changed(target, hidden), encoder.pair_embed), plain)
     for seen in ([0, 1, 2, 3], PLACE):
         other = model(encoded, context, changed(target, seen), encoder.pair_embed)
-        assert (other.particles - plain.particles).abs().max() > 1e-4
+        assert (other.tokens - plain.tokens).abs().max() > 1e-4
 
 
 def test_without_bias_four_vectors_are_not_seen(encoder, split):
@@ -102,14 +107,12 @@ def test_without_bias_four_vectors_are_not_seen(encoder, split):
 def test_context_cls_is_seen_only_if_asked(encoder, split):
     context, target = split
     encoded = encoder(context)
-    other = Encoded(encoded.particles, encoded.cls + torch.randn_like(encoded.cls))
+    other = replace(encoded, cls=encoded.cls + torch.randn_like(encoded.cls))
     without = predictor(use_cls=False)
     pair = encoder.pair_embed
     same(without(other, context, target, pair), without(encoded, context, target, pair))
     model = predictor()
-    difference = (
-        model(other, context, target, pair).particles - model(encoded, context, target, pair).particles
-    )
+    difference = model(other, context, target, pair).tokens - model(encoded, context, target, pair).tokens
     assert difference.abs().max() > 1e-3
 
 
@@ -126,13 +129,13 @@ def test_gradients_reach_context_and_the_shared_pair_network(encoder, split):
     model = predictor()
     encoder.train()
     encoded = encoder(context)
-    encoded.particles.retain_grad()
+    encoded.tokens.retain_grad()
     out = model(encoded, context, target, encoder.pair_embed)
     encoder.pair_embed.zero_grad()
-    (out.particles.square().mean() + out.cls[:, 0].mean()).backward(inputs=[
-        *model.parameters(), *encoder.pair_embed.parameters(), encoded.particles
+    (out.tokens.square().mean() + out.cls[:, 0].mean()).backward(inputs=[
+        *model.parameters(), *encoder.pair_embed.parameters(), encoded.tokens
     ])  # fmt: skip
-    assert encoded.particles.grad.abs().max() > 0
+    assert encoded.tokens.grad.abs().max() > 0
     for parameter in [*model.parameters(), *encoder.pair_embed.linears.parameters()]:
         assert parameter.grad is not None
         assert parameter.grad.isfinite().all()
@@ -186,4 +189,4 @@ def test_bfloat16_without_physics_bias(split, encoder):
         exact = plain(encoder(context), context, target, None)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             low = plain(encoder(context), context, target, None)
-    assert (low.particles.float() - exact.particles).std() < 0.05 * exact.particles.std()
+    assert (low.tokens.float() - exact.tokens).std() < 0.05 * exact.tokens.std()

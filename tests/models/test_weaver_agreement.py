@@ -74,7 +74,7 @@ def test_cls_and_particles_agree_at_every_length(tmp_path):
     torch.testing.assert_close(encoded.cls, weaver_output(model, jets, 17, padding=9), atol=1e-4, rtol=1e-4)
     model.cls_blocks = None  # then weaver returns the particles and its padding mask
     particles, padding = weaver_output(model, jets, 17)
-    torch.testing.assert_close(encoded.particles, particles[~padding], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(encoded.tokens, particles[~padding], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("padding", [0, 1, 40])
