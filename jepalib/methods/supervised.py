@@ -79,8 +79,8 @@ class Supervised(nn.Module):
         wrong = int(((jets.labels < 0) | (jets.labels >= self.config.classes)).sum())
         if wrong:
             raise JepalibError(
-                f"supervised: {wrong} of {len(jets)} jets have labels outside 0 to {self.config.classes - 1}; "
-                "set classes to the number of classes of the data"
+                f"supervised: {wrong} of {len(jets)} jets have labels outside 0 to "
+                f"{self.config.classes - 1}; set classes to the number of classes of the data"
             )
         encoded = self.student(jets)
         scores = self.head(encoded).float()
