@@ -11,6 +11,11 @@ MAX_PARTICLES = 128  # constituents used per jet, as in ParT
 # Class order of every label, score and confusion matrix in the project.
 CLASSES = ("QCD", "Hbb", "Hcc", "Hgg", "H4q", "Hqql", "Zqq", "Wqq", "Tbqq", "Tbl")
 LABEL_BRANCHES = tuple(f"label_{name}" for name in CLASSES)
+DATASET_CLASSES = {  # of the other public data sets, each in its own label order
+    "jetclass": CLASSES,
+    "top": ("QCD", "top"),
+    "quark-gluon": ("gluon", "quark"),
+}
 PROCESSES = {  # class -> stem of the file name
     "QCD": "ZJetsToNuNu",
     "Hbb": "HToBB",

@@ -1,4 +1,4 @@
-"""JetClass ROOT files into a store: streamed in chunks, counted, hashed, renamed when whole."""
+"""Files of any data set into a store: streamed in chunks, counted, hashed, renamed when whole."""
 
 from __future__ import annotations
 
@@ -18,43 +18,59 @@ from typing import IO
 
 import numpy as np
 
-from jepalib.data.readers import Account, entries_of, iterate_jetclass
+from jepalib.data.accounts import Account
+from jepalib.data.datasets import DATASETS, entries_of_file, iterate_files
 from jepalib.data.sources import Source, find_sources
 from jepalib.data.store import DTYPES, FORMAT, MANIFEST, VERSION, JetStore, array_path
 from jepalib.errors import JepalibError
 from jepalib.processes import die_with_parent
 from jepalib.progress import Progress
-from jepalib.schema import CLASSES, JET_FIELDS, MAX_PARTICLES, PARTICLE_FIELDS
+from jepalib.schema import JET_FIELDS, MAX_PARTICLES, PARTICLE_FIELDS
 
 HASHED = ("particles", "observables", "labels", "counts")  # the offsets follow from the counts
 LOCK = "lock"
 COPY_BYTES = 1 << 24
 
 
-def convert(sources: Sequence[Path], store: Path, workers: int = 1, quiet: bool = False) -> JetStore:
-    """Converts ROOT files, or directory trees of them, into the store `store`.
+def convert(
+    sources: Sequence[Path],
+    store: Path,
+    workers: int = 1,
+    quiet: bool = False,
+    dataset: str | None = None,
+) -> JetStore:
+    """Converts files of one data set, or directory trees of them, into the store `store`.
 
     Rows lie in the order of (split, file), and of the file within it. The split of a file
     is told by the name of its folder, or of one above it up to the directory given
-    (train_100M, val_5M, test_20M, validation …); "all" without such a name. Memory is that
+    (train_100M, val_5M, test_20M, validation …), for top tagging also by its own name
+    (train.h5); "all" without such a name. Memory is that
     of one chunk per worker. The store is written beside under the name ``STORE.partial``
     and renamed when it is whole; called again on a finished store of the same files it
     says so and returns it.
 
+    Args:
+        sources: ROOT (JetClass), HDF5 (top tagging) or npz (quark–gluon) files, or folders.
+        store: directory to make.
+        workers: processes, one file at a time each.
+        quiet: no progress and no summary.
+        dataset: name in `datasets.DATASETS`; told by the suffixes of the files when None.
+
     Raises:
-        JepalibError: no files, a file that cannot be read (checked before anything is
-            written), a store of other files in the way, or no room on the disk.
+        JepalibError: no files, files of several data sets, a file that cannot be read
+            (checked before anything is written), a store of other files in the way, or no
+            room on the disk.
     """
     store = Path(store)
-    files = find_sources(sources)
+    files = find_sources(sources, dataset)
     if store.exists():
         return _existing(store, files, quiet)
-    entries = [entries_of(file.path) for file in files]
+    entries = [entries_of_file(file.path, dataset=file.dataset) for file in files]
     try:
         with _partial(store) as partial, Progress(sum(entries), "convert", quiet=quiet) as bar:
             records = list(_converted(files, partial, workers, bar))
             _write_offsets(partial)
-            _write_manifest(partial, records)
+            _write_manifest(partial, records, files[0].dataset)
             os.rename(partial, store)  # still locked: nobody else can come between
             (store / LOCK).unlink()
     except OSError as error:
@@ -170,7 +186,7 @@ def _convert_file(file: Source, directory: Path, tell: Callable[[int], None] | N
     account: Account | None = None
     particles = 0
     try:
-        for part in iterate_jetclass(file.path):
+        for part in iterate_files(file.path, dataset=file.dataset):
             jets = part.jets
             arrays = {
                 "particles": jets.particles,
@@ -231,7 +247,7 @@ def _write_offsets(partial: Path) -> None:
             edge = edges[-1:]
 
 
-def _write_manifest(partial: Path, records: list[dict]) -> None:
+def _write_manifest(partial: Path, records: list[dict], dataset: str) -> None:
     """The manifest, last of all: a directory without it is no store."""
     splits: dict[str, list[int]] = {}
     rows = 0
@@ -247,7 +263,8 @@ def _write_manifest(partial: Path, records: list[dict]) -> None:
         "particles": sum(record["particles"] for record in records),
         "splits": splits,
         "data_hash": whole.hexdigest(),
-        "classes": list(CLASSES),
+        "dataset": dataset,
+        "classes": list(DATASETS[dataset].classes),
         "particle_fields": list(PARTICLE_FIELDS),
         "jet_fields": list(JET_FIELDS),
         "dtypes": DTYPES,

@@ -5,7 +5,7 @@ A store is a directory of raw little-endian arrays and `manifest.json`:
     particles     float32 (particles, 16)   columns `schema.PARTICLE_FIELDS`
     offsets       int64   (jets + 1)        particles of jet i: offsets[i] .. offsets[i + 1]
     observables   float32 (jets, 10)        columns `schema.JET_FIELDS`
-    labels        int8    (jets)            index in `schema.CLASSES`, -1 without
+    labels        int8    (jets)            index in `JetStore.classes`, -1 without
     counts        uint8   (jets)            particles of each jet
 
 `convert.convert` writes it. Everything of the size of the data is read by `pread` at the
@@ -28,7 +28,7 @@ from jepalib.data.permutation import Permutation
 from jepalib.data.pread import read_pieces
 from jepalib.errors import JepalibError
 from jepalib.jets import Jets
-from jepalib.schema import CLASSES, JET_FIELDS, PARTICLE_FIELDS
+from jepalib.schema import CLASSES, DATASET_CLASSES, JET_FIELDS, PARTICLE_FIELDS
 
 FORMAT = "jepalib store"
 VERSION = 1
@@ -37,7 +37,9 @@ DTYPES = {"particles": "<f4", "offsets": "<i8", "observables": "<f4", "labels": 
 PARTICLE_BYTES = 4 * len(PARTICLE_FIELDS)
 JET_BYTES = 4 * len(JET_FIELDS)
 REQUIRED = ("version", "classes", "rows", "particles", "splits", "data_hash", "files")  # of the manifest
-DIVISION = {"train": (0.0, 0.6), "val": (0.6, 0.8), "test": (0.8, 1.0)}  # of a store without splits
+PARTS = ("train", "val", "test")
+DIVISION = (0.6, 0.8)  # of a store without splits: where train and val end
+DIVISIONS = {"quark-gluon": (0.8, 0.9)}  # its files name no splits; 1.6 M / 0.2 M / 0.2 M is usual
 
 
 def array_path(store: Path, name: str) -> Path:
@@ -64,6 +66,8 @@ class JetStore:
         manifest: what it was made of: sorted files with split, rows, drops by reason and
             sha256, sizes, and the hash of the data.
         data_hash: sha256 of the data, the same wherever and however it was converted.
+        dataset: name of the data set (`schema.DATASET_CLASSES`).
+        classes: names in the order of the labels.
         labels: int8 (jets), memory-mapped.
         counts: uint8 (jets), particles of each jet, memory-mapped.
     """
@@ -71,6 +75,8 @@ class JetStore:
     def __init__(self, path: Path, manifest: dict) -> None:
         self.path, self.manifest = path, manifest
         self.data_hash: str = manifest["data_hash"]
+        self.dataset: str = manifest.get("dataset", "jetclass")
+        self.classes: tuple[str, ...] = tuple(manifest["classes"])
         self.labels = np.memmap(array_path(path, "labels"), DTYPES["labels"], "r")
         self.counts = np.memmap(array_path(path, "counts"), DTYPES["counts"], "r")
         names = ("particles", "offsets", "observables")
@@ -98,8 +104,9 @@ class JetStore:
     def rows(self, split: str, seed: int = 0) -> np.ndarray | range:
         """Rows of one split, in rising order.
 
-        A store whose sources named no split ("all") is divided 60/20/20 into train, val
-        and test, the same share of every class, by `seed` alone; it says so once.
+        A store whose sources named no split ("all") is divided 60/20/20 (quark–gluon:
+        80/10/10) into train, val and test, the same share of every class, by `seed` alone;
+        it says so once.
 
         Raises:
             JepalibError: the store has no such split.
@@ -107,17 +114,19 @@ class JetStore:
         splits = self.splits()
         if split in splits:
             return splits[split]
-        if set(splits) != {"all"} or split not in DIVISION:
+        if set(splits) != {"all"} or split not in PARTS:
             held = ", ".join(splits)
             raise JepalibError(
                 f"{self.path}: no split {split!r} (it holds: {held}); convert files whose folder is named "
                 f"{split}…, or ask for one that is there"
             )
+        ends = DIVISIONS.get(self.dataset, DIVISION)
         if not self._told_division:
             self._told_division = True
-            note = "its files lie in no train, val or test folder; divided 60/20/20 by class"
+            shares = "/".join(f"{100 * share:.0f}" for share in np.diff([0, *ends, 1]))
+            note = f"its files lie in no train, val or test folder; divided {shares} by class"
             print(f"{self.path}: {note} (seed {seed})", file=sys.stderr)
-        return divided(self.labels, split, seed)
+        return divided(self.labels, split, seed, ends)
 
     def read(self, rows: Int[np.ndarray, " chosen"] | range) -> Jets:
         """The jets of the given rows, packed, in that order (rows may repeat).
@@ -183,7 +192,8 @@ def _checked_manifest(path: Path) -> dict:
     missing = [key for key in REQUIRED if key not in manifest]
     if missing:
         raise JepalibError(f"{path / MANIFEST}: lacks {', '.join(missing)}; convert the sources again")
-    if manifest["version"] != VERSION or manifest["classes"] != list(CLASSES):
+    classes = DATASET_CLASSES.get(manifest.get("dataset", "jetclass"), ())
+    if manifest["version"] != VERSION or manifest["classes"] != list(classes):
         raise JepalibError(f"{path}: written by another version of jepalib; convert the sources again")
     for name, size in array_sizes(manifest["rows"], manifest["particles"]).items():
         file = array_path(path, name)
@@ -200,9 +210,14 @@ def pick(rows: np.ndarray | range, positions: Int[np.ndarray, " chosen"]) -> Int
     return rows.start + positions if isinstance(rows, range) else rows[positions]
 
 
-def divided(labels: np.ndarray, split: str, seed: int) -> Int[np.ndarray, " rows"]:
-    """Rows of one part of a 60/20/20 division that takes the same share of every class."""
-    low, high = DIVISION[split]
+def divided(
+    labels: np.ndarray, split: str, seed: int, ends: tuple[float, float] = DIVISION
+) -> Int[np.ndarray, " rows"]:
+    """Rows of one part of a division that takes the same share of every class.
+
+    `ends` are the shares of all rows at which train and val end.
+    """
+    low, high = dict(zip(PARTS, zip((0.0, *ends), (*ends, 1.0))))[split]
     parts = []
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
@@ -212,7 +227,11 @@ def divided(labels: np.ndarray, split: str, seed: int) -> Int[np.ndarray, " rows
 
 
 def stratified_subset(
-    labels: np.ndarray, rows: np.ndarray | range, n: int, seed: int
+    labels: np.ndarray,
+    rows: np.ndarray | range,
+    n: int,
+    seed: int,
+    names: tuple[str, ...] = CLASSES,
 ) -> Int[np.ndarray, " n"]:
     """`n` of the rows, equally many of every class there, sorted.
 
@@ -222,6 +241,7 @@ def stratified_subset(
     Args:
         labels: of the whole store (`JetStore.labels`).
         rows: where to choose from, such as `JetStore.rows("train")`.
+        names: of the classes, for messages (`JetStore.classes`).
 
     Raises:
         JepalibError: n is not positive, some row has no label, or a class has too few.
@@ -242,7 +262,7 @@ def stratified_subset(
         wanted = share + (place < rest)
         if wanted > len(members):
             raise JepalibError(
-                f"stratified subset: {n} labels need {wanted} jets of {CLASSES[label]}, there are "
+                f"stratified subset: {n} labels need {wanted} jets of {names[label]}, there are "
                 f"{len(members)}; ask for at most {len(classes) * min(np.bincount(own)[classes])}"
             )
         members = members[Permutation(len(members), seed, int(label) + 1)(np.arange(wanted))]

@@ -85,9 +85,10 @@ def simulate(
     files_per_class: Annotated[int, typer.Option(help="Files that a class is split over.")] = 1,
     seed: Seed = 0,
     workers: Workers = None,
+    dataset: Annotated[str, typer.Option(help="jetclass, top or quark-gluon.")] = "jetclass",
     quiet: Quiet = False,
 ) -> None:
-    """Simulate jets in JetClass format: OUT/SPLIT/PROCESS_NNN.root."""
+    """Simulate jets in JetClass format (OUT/SPLIT/PROCESS_NNN.root), or a twin of another data set."""
     from jepalib.data.simulation import simulate as simulate_jets
 
     files = simulate_jets(
@@ -99,21 +100,25 @@ def simulate(
         seed=seed,
         workers=workers,
         quiet=quiet,
+        dataset=dataset,
     )
     print(f"{len(files)} files in {out / split}")
 
 
 @app.command()
 def convert(
-    sources: Annotated[list[Path], typer.Argument(help="ROOT files, or folders of them.")],
+    sources: Annotated[list[Path], typer.Argument(help="Files (.root, .h5, .npz), or folders of them.")],
     store: Annotated[Path, typer.Argument(help="Folder of the store to make.")],
     workers: Annotated[int, typer.Option(help="Processes.")] = 1,
+    dataset: Annotated[
+        str, typer.Option(help="jetclass, top or quark-gluon; told by the suffix when not given.")
+    ] = "",
     quiet: Quiet = False,
 ) -> None:
-    """Convert JetClass files once into a store that training reads at memory speed."""
+    """Convert JetClass, top tagging or quark-gluon files once into a store that is read at memory speed."""
     from jepalib.data.convert import convert as convert_files
 
-    made = convert_files(sources, store, workers=workers, quiet=quiet)
+    made = convert_files(sources, store, workers=workers, quiet=quiet, dataset=dataset or None)
     print(f"{len(made)} jets in {store}")
 
 

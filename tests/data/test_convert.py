@@ -169,14 +169,14 @@ def test_after_kill_9_there_is_no_store_and_the_next_call_makes_it(tree, tmp_pat
 
 def test_a_store_finished_by_another_call_meanwhile_is_not_touched(tree, tmp_path, monkeypatch):
     source, _ = tree
-    plain = convert_module.entries_of
+    plain = convert_module.entries_of_file
 
-    def other_call(path):  # ends between this call's look for a store and its lock
-        monkeypatch.setattr(convert_module, "entries_of", plain)
+    def other_call(path, **options):  # ends between this call's look for a store and its lock
+        monkeypatch.setattr(convert_module, "entries_of_file", plain)
         convert([source], tmp_path / "store", quiet=True)
-        return plain(path)
+        return plain(path, **options)
 
-    monkeypatch.setattr(convert_module, "entries_of", other_call)
+    monkeypatch.setattr(convert_module, "entries_of_file", other_call)
     with pytest.raises(JepalibError, match="another conversion has just ended; call again"):
         convert([source], tmp_path / "store", quiet=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["JetClass", "store"]
@@ -239,7 +239,7 @@ def test_linked_folders_are_searched(tmp_path):
 
 
 def test_no_files_is_an_error(tmp_path):
-    with pytest.raises(JepalibError, match=r"no .root files in .*"):
+    with pytest.raises(JepalibError, match=r"no \.root, \.h5, \.npz files in .*"):
         convert([tmp_path], tmp_path / "store")
     with pytest.raises(JepalibError, match="nowhere: no such file or directory"):
         convert([tmp_path / "nowhere"], tmp_path / "store")

@@ -17,14 +17,8 @@ from hypothesis import strategies as st
 from isal import isal_zlib
 from root_files import branches_of, write_jets, write_tree
 
-from jepalib.data.readers import (
-    BAD_LABELS,
-    NO_PARTICLES,
-    NOT_FINITE,
-    entries_of,
-    iterate_jetclass,
-    read_jetclass,
-)
+from jepalib.data.accounts import BAD_LABELS, NO_PARTICLES, NOT_FINITE
+from jepalib.data.readers import entries_of, iterate_jetclass, read_jetclass
 from jepalib.errors import JepalibError
 
 COUNTS = [2, 128, 5, 40, 33, 17, 60, 3, 25, 90, 12, 8]

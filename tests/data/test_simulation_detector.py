@@ -11,10 +11,11 @@ from jepalib.data.simulation.calorimeter import ECAL, HCAL, log_normal
 from jepalib.data.simulation.detector import MUON, NEUTRAL_HADRON, PHOTON, detect
 from jepalib.data.simulation.energy_flow import Deposits, combine
 from jepalib.data.simulation.events import Particles
-from jepalib.data.simulation.propagation import FIELD, HALF_LENGTH, RADIUS, inside_tracker, propagate
+from jepalib.data.simulation.propagation import CMS_TRACKER, inside_tracker, propagate
 from jepalib.data.simulation.tracking import efficiency, found, impact_resolution
 
-RADIUS_OF_1_GEV = 1e12 / 299_792_458 / FIELD  # mm
+RADIUS, HALF_LENGTH = CMS_TRACKER.radius, CMS_TRACKER.half_length
+RADIUS_OF_1_GEV = 1e12 / 299_792_458 / CMS_TRACKER.field  # mm
 
 
 def particles(rows: list[tuple[int, float, tuple, tuple]]) -> Particles:

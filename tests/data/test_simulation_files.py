@@ -16,6 +16,7 @@ from jepalib.data import simulation
 from jepalib.data.simulation import branches, driver, processes, simulate
 from jepalib.data.simulation.branches import LABEL_TYPES, read_parameters
 from jepalib.data.simulation.produce import FileTask, random_streams
+from jepalib.data.simulation.whole import here
 from jepalib.errors import JepalibError
 from jepalib.progress import Progress
 from jepalib.schema import CLASSES, JET_FIELDS, PARTICLE_FIELDS, PROCESSES
@@ -199,8 +200,8 @@ def test_a_repeated_call_makes_only_what_is_missing(folder: Path) -> None:
     lost.unlink()
     ended = subprocess.Popen(["true"])
     ended.wait()
-    left = folder / "train" / f"TTBar_001.root.{branches._here()}-{ended.pid}.part"
-    other = left.with_name(f"TTBar_001.root.{branches._here()}-{os.getppid()}.part")
+    left = folder / "train" / f"TTBar_001.root.{here()}-{ended.pid}.part"
+    other = left.with_name(f"TTBar_001.root.{here()}-{os.getppid()}.part")
     left.write_bytes(b"left by a killed process")
     other.write_bytes(b"being written by another one")
     simulate(folder, "train", JETS, classes=NAMES, files_per_class=2, seed=3, workers=2, quiet=True)

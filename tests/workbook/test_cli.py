@@ -50,12 +50,23 @@ def test_simulate(monkeypatch: pytest.MonkeyPatch) -> None:
         "seed": 3,
         "workers": 1,
         "quiet": True,
+        "dataset": "jetclass",
     }
 
 
 def test_convert_takes_many_sources(monkeypatch: pytest.MonkeyPatch) -> None:
-    args, _ = call(monkeypatch, "jepalib.data.convert.convert", "convert", "a.root", "folder", "store")
+    args, kwargs = call(monkeypatch, "jepalib.data.convert.convert", "convert", "a.root", "folder", "store")
     assert args == ([Path("a.root"), Path("folder")], Path("store"))
+    assert kwargs["dataset"] is None
+
+
+def test_the_data_set_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ["convert", "jets.hdf5", "store", "--dataset", "top"]
+    _, kwargs = call(monkeypatch, "jepalib.data.convert.convert", *options)
+    assert kwargs["dataset"] == "top"
+    options = ["simulate", "out", "--split", "val", "--jets-per-class", "5", "--dataset", "quark-gluon"]
+    _, kwargs = call(monkeypatch, "jepalib.data.simulation.simulate", *options)
+    assert (kwargs["dataset"], kwargs["classes"]) == ("quark-gluon", None)
 
 
 def test_a_mistake_is_a_message_and_status_2(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from pathlib import Path
 
 import awkward as ak
@@ -15,7 +13,7 @@ from jepalib.data.simulation.angles import pt_eta_phi, wrapped
 from jepalib.data.simulation.clustering import Clustered, substructure
 from jepalib.data.simulation.detector import Objects
 from jepalib.data.simulation.truth import Resonances
-from jepalib.errors import JepalibError
+from jepalib.data.simulation.whole import not_whole, written_whole
 from jepalib.schema import CLASSES, TREE
 
 FLAGS = ("isChargedHadron", "isNeutralHadron", "isPhoton", "isElectron", "isMuon")
@@ -102,48 +100,16 @@ def join(chunks: list[Branches], jets: int) -> Branches:
 
 
 def write_file(path: Path, branches: Branches, parameters: dict[str, object]) -> None:
-    """Write one ROOT file: to a temporary name first, so that `path` is always whole.
-
-    The temporary name is this process's own; where several write one file, the last wins.
+    """Write one ROOT file, whole or not at all.
 
     Raises:
         JepalibError: the file cannot be written (no room, no permission).
     """
-    temporary = path.with_name(f"{path.name}.{_here()}-{os.getpid()}.part")
-    try:
-        with uproot.recreate(temporary, compression=uproot.ZLIB(9)) as file:
-            types = {name: _branch_type(values) for name, values in branches.items()}
-            file.mktree(TREE, types, initial_basket_capacity=2)  # all of it goes into one
-            file[TREE].extend(branches)
-            file[PARAMETERS] = json.dumps(parameters, sort_keys=True)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise JepalibError(f"{path}: cannot be written ({error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Removes temporary files of processes of this machine that have ended."""
-    for path in folder.glob(f"*.root.{_here()}-*.part"):
-        process = path.name.removesuffix(".part").rpartition("-")[2]
-        if process.isdecimal() and not _runs(int(process)):
-            path.unlink(missing_ok=True)
-
-
-def _here() -> str:
-    """This machine's name, as it may stand in a file's."""
-    return "".join(c for c in platform.node() if c.isalnum() or c in "-_")
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's
-        pass
-    return True
+    with written_whole(path) as temporary, uproot.recreate(temporary, compression=uproot.ZLIB(9)) as file:
+        types = {name: _branch_type(values) for name, values in branches.items()}
+        file.mktree(TREE, types, initial_basket_capacity=2)  # all of it goes into one
+        file[TREE].extend(branches)
+        file[PARAMETERS] = json.dumps(parameters, sort_keys=True)
 
 
 def _branch_type(values: ak.Array | np.ndarray) -> object:
@@ -161,7 +127,4 @@ def read_parameters(path: Path) -> dict[str, object]:
         with uproot.open(path) as file:
             return json.loads(str(file[PARAMETERS])) | {"jets": int(file[TREE].num_entries)}
     except Exception as error:  # uproot raises many kinds for a broken file
-        raise JepalibError(
-            f"{path} is there, but is not a whole file of the simulation ({type(error).__name__}); "
-            "delete it or choose another folder"
-        ) from error
+        raise not_whole(path, error) from error

@@ -1,34 +1,41 @@
-"""The two calorimeters: cells, what each particle deposits, and what is measured."""
+"""The two calorimeters (CMS-like): cells, what each particle deposits, and what is measured."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
-_HCAL_BARREL = 0.087 * np.arange(20)  # 0 ... 1.653
-_HCAL_ENDCAP = (1.74, 1.83, 1.93, 2.043, 2.172, 2.322, 2.5, 2.65, 2.868, 2.95, 3.125)
-_HALVES = {  # edges in |eta|
-    "ecal": 0.0174 * np.arange(171),  # to 2.958
-    "hcal": np.concatenate([_HCAL_BARREL, _HCAL_ENDCAP]),
-}
 _STRANGE = (310, 3122)  # K0S, Lambda: shared between both
 _ELECTROMAGNETIC = (11, 22, 111)
+Resolution = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Calorimeter:
-    """One calorimeter: "ecal" or "hcal", its thresholds in GeV and in sigma."""
+    """One calorimeter.
+
+    Attributes:
+        name: "ecal" or "hcal"; decides which particles it sees.
+        minimum, significance: thresholds in GeV and in sigma.
+        half: cell edges in eta from 0 outwards.
+        widths: (|eta|, degrees): the width in phi of cells whose middle is below |eta|.
+        sigma: resolution sigma(E) in GeV of (eta, energy).
+    """
 
     name: str
     minimum: float
     significance: float
+    half: tuple[float, ...]
+    widths: tuple[tuple[float, float], ...]
+    sigma: Resolution
 
     @property
     def edges(self) -> Float[np.ndarray, " edges"]:
         """Cell edges in eta, from -max to max."""
-        half = _HALVES[self.name]
+        half = np.array(self.half)
         return np.concatenate([-half[:0:-1], half])
 
     def fraction(self, pid: Int[np.ndarray, " particles"]) -> Float[np.ndarray, " particles"]:
@@ -52,10 +59,9 @@ class Calorimeter:
         return np.where(inside, row * 360 + column, -1)
 
     def _phi_width(self, edges: np.ndarray, row: np.ndarray) -> np.ndarray:
-        if self.name == "ecal":
-            return np.full(len(row), np.radians(1.0))
-        barrel = np.abs(edges[row] + edges[row + 1]) / 2 < 0.087 * 18
-        return np.where(barrel, np.radians(5.0), np.radians(10.0))
+        middle = np.abs(edges[row] + edges[row + 1]) / 2
+        limits, degrees = np.array(self.widths).T
+        return np.radians(degrees[np.searchsorted(limits, middle, side="right")])
 
     def centre(self, cell: Int[np.ndarray, " cells"]) -> Float[np.ndarray, " cells"]:
         """eta of the middle of each cell."""
@@ -74,14 +80,7 @@ class Calorimeter:
         self, eta: Float[np.ndarray, " cells"], energy: Float[np.ndarray, " cells"]
     ) -> Float[np.ndarray, " cells"]:
         """sigma(E) in GeV at the cell's eta."""
-        if self.name == "hcal":
-            near = np.sqrt((0.05 * energy) ** 2 + 1.5**2 * energy)
-            return np.where(np.abs(eta) <= 3.0, near, np.sqrt((0.13 * energy) ** 2 + 2.7**2 * energy))
-        size = np.abs(eta)
-        base = np.sqrt((0.008 * energy) ** 2 + 0.11**2 * energy + 0.40**2)
-        forward = np.sqrt((0.107 * energy) ** 2 + 2.08**2 * energy)
-        endcap = (2.16 + 5.6 * (size - 2) ** 2) * base
-        return np.where(size <= 1.5, (1 + 0.64 * eta**2) * base, np.where(size <= 2.5, endcap, forward))
+        return self.sigma(eta, energy)
 
     def measure(
         self,
@@ -99,8 +98,25 @@ class Calorimeter:
         return (energy >= self.minimum) & (energy >= self.significance * sigma)
 
 
-ECAL = Calorimeter("ecal", minimum=0.5, significance=2.0)
-HCAL = Calorimeter("hcal", minimum=1.0, significance=1.0)
+def _ecal_sigma(eta: np.ndarray, energy: np.ndarray) -> np.ndarray:
+    size = np.abs(eta)
+    base = np.sqrt((0.008 * energy) ** 2 + 0.11**2 * energy + 0.40**2)
+    forward = np.sqrt((0.107 * energy) ** 2 + 2.08**2 * energy)
+    endcap = (2.16 + 5.6 * (size - 2) ** 2) * base
+    return np.where(size <= 1.5, (1 + 0.64 * eta**2) * base, np.where(size <= 2.5, endcap, forward))
+
+
+def _hcal_sigma(eta: np.ndarray, energy: np.ndarray) -> np.ndarray:
+    near = np.sqrt((0.05 * energy) ** 2 + 1.5**2 * energy)
+    return np.where(np.abs(eta) <= 3.0, near, np.sqrt((0.13 * energy) ** 2 + 2.7**2 * energy))
+
+
+_BARREL = tuple(0.087 * np.arange(20))  # 0 ... 1.653
+_ENDCAP = (1.74, 1.83, 1.93, 2.043, 2.172, 2.322, 2.5, 2.65, 2.868, 2.95, 3.125)
+FINE_CELLS = tuple(0.0174 * np.arange(171))  # to 2.958
+
+ECAL = Calorimeter("ecal", 0.5, 2.0, FINE_CELLS, ((np.inf, 1.0),), _ecal_sigma)
+HCAL = Calorimeter("hcal", 1.0, 1.0, _BARREL + _ENDCAP, ((0.087 * 18, 5.0), (np.inf, 10.0)), _hcal_sigma)
 
 
 def log_normal(

@@ -1,4 +1,4 @@
-"""Jets of the energy-flow objects, and their substructure, with FastJet (arXiv:1111.6097)."""
+"""Jets of energy-flow objects or particles, and their substructure, with FastJet (arXiv:1111.6097)."""
 
 from __future__ import annotations
 
@@ -10,23 +10,40 @@ from typing import Any
 
 import awkward as ak
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jepalib.data.simulation.angles import pt_eta_phi
-from jepalib.data.simulation.detector import Objects
 from jepalib.data.simulation.processes import require
 
 RADIUS = 0.8
-PT_WINDOW = (500.0, 1000.0)  # GeV
-ETA_MAX = 2.0
-SOFT_DROP = {"beta": 0.0, "symmetry_cut": 0.1, "R0": RADIUS}
+SOFT_DROP = {"beta": 0.0, "symmetry_cut": 0.1}
 N_SUBJETTINESS = {
     "measure_definition": "NormalizedMeasure",
     "axes_definition": "OnePass_KT_Axes",
     "njets": [1, 2, 3, 4],
     "beta": 1.0,
-    "R0": RADIUS,
 }
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """Which jets are kept.
+
+    Attributes:
+        radius: of the anti-kT algorithm.
+        pt: window in GeV.
+        direction: largest |eta|, or |y| with `rapidity`.
+        leading: only the jet of largest pT of each event is looked at.
+    """
+
+    radius: float
+    pt: tuple[float, float]
+    direction: float
+    rapidity: bool = False
+    leading: bool = False
+
+
+JETCLASS = Acceptance(RADIUS, (500.0, 1000.0), 2.0)
 
 
 @dataclass(frozen=True)
@@ -46,38 +63,62 @@ class Clustered:
     counts: Int[np.ndarray, " jets"]
 
 
-def find_jets(objects: Objects, events: int) -> Clustered:
-    """Anti-kT jets, R = 0.8, with 500 < pT < 1000 GeV and |eta| < 2."""
-    counts = np.bincount(objects.event, minlength=events)
-    sequence = _cluster(objects.p4, counts, "antikt_algorithm", RADIUS)
-    jets = sequence.inclusive_jets(min_pt=PT_WINDOW[0])
-    members = sequence.constituent_index(min_pt=PT_WINDOW[0])
-    event = np.repeat(np.arange(events), ak.to_numpy(ak.num(jets)))
-    p4 = np.stack([ak.to_numpy(ak.flatten(jets[c])) for c in ("px", "py", "pz", "E")], axis=1)
+def find_jets(
+    event: Int[np.ndarray, " objects"],
+    p4: Float[np.ndarray, "objects 4"],
+    events: int,
+    acceptance: Acceptance = JETCLASS,
+) -> Clustered:
+    """Anti-kT jets of objects (GeV; events in rising order) in the acceptance.
+
+    That of JetClass by default: R = 0.8, 500 < pT < 1000 GeV, |eta| < 2.
+    """
+    counts = np.bincount(event, minlength=events)
+    sequence = _cluster(p4, counts, "antikt_algorithm", acceptance.radius)
+    jets = sequence.inclusive_jets(min_pt=acceptance.pt[0])
+    members = sequence.constituent_index(min_pt=acceptance.pt[0])
+    jet_event = np.repeat(np.arange(events), ak.to_numpy(ak.num(jets)))
+    total = np.stack([ak.to_numpy(ak.flatten(jets[c])) for c in ("px", "py", "pz", "E")], axis=1)
     members = ak.flatten(members, axis=1)
     first = np.cumsum(counts) - counts
-    members = members + first[event]
+    members = members + first[jet_event]
 
-    pt, eta, _ = pt_eta_phi(p4)
-    keep = (pt > PT_WINDOW[0]) & (pt < PT_WINDOW[1]) & (np.abs(eta) < ETA_MAX)
+    keep = _accepted(jet_event, total, acceptance)
     sizes = ak.to_numpy(ak.num(members))[keep].astype(np.int64)
     rows = ak.to_numpy(ak.flatten(members[keep], axis=1)).astype(np.int64)
-    falling = -np.hypot(objects.p4[rows, 0], objects.p4[rows, 1])
+    falling = -np.hypot(p4[rows, 0], p4[rows, 1])
     rows = rows[np.lexsort((falling, np.repeat(np.arange(len(sizes)), sizes)))]
-    return Clustered(event[keep], p4[keep], rows, sizes)
+    return Clustered(jet_event[keep], total[keep], rows, sizes)
+
+
+def _accepted(
+    event: Int[np.ndarray, " jets"], p4: Float[np.ndarray, "jets 4"], acceptance: Acceptance
+) -> Bool[np.ndarray, " jets"]:
+    pt, eta, _ = pt_eta_phi(p4)
+    direction = np.arctanh(p4[:, 2] / p4[:, 3]) if acceptance.rapidity else eta
+    low, high = acceptance.pt
+    keep = (pt > low) & (pt < high) & (np.abs(direction) < acceptance.direction)
+    if acceptance.leading and len(event):
+        highest = np.zeros(event.max() + 1)
+        np.maximum.at(highest, event, pt)
+        keep &= pt == highest[event]
+    return keep
 
 
 def substructure(
-    p4: Float[np.ndarray, "constituents 4"], counts: Int[np.ndarray, " jets"]
+    p4: Float[np.ndarray, "constituents 4"], counts: Int[np.ndarray, " jets"], radius: float = RADIUS
 ) -> tuple[Float[np.ndarray, " jets"], Float[np.ndarray, "jets 4"]]:
-    """Soft-drop mass in GeV (arXiv:1402.2657; z_cut 0.1, beta 0) and tau_1 ... tau_4 (arXiv:1011.2268)."""
+    """Soft-drop mass in GeV (arXiv:1402.2657; z_cut 0.1, beta 0) and tau_1 ... tau_4 (arXiv:1011.2268).
+
+    `radius` is that of the jets: tau is relative to it.
+    """
     if len(counts) == 0:
         return np.zeros(0), np.zeros((0, 4))
     # Everything belongs to the jet already: a radius that no constituent exceeds.
     sequence = _cluster(p4, counts, "cambridge_algorithm", 4.0)
-    groomed = sequence.exclusive_jets_softdrop_grooming(njets=1, **SOFT_DROP)
+    groomed = sequence.exclusive_jets_softdrop_grooming(njets=1, R0=radius, **SOFT_DROP)
     mass = np.maximum(ak.to_numpy(groomed.msoftdrop), 0.0)  # rounding can give m^2 < 0
-    taus = np.asarray(ak.to_numpy(ak.flatten(sequence.njettiness(**N_SUBJETTINESS), axis=None)))
+    taus = np.asarray(ak.to_numpy(ak.flatten(sequence.njettiness(R0=radius, **N_SUBJETTINESS), axis=None)))
     return mass.astype(np.float64), taus.reshape(len(counts), 4).astype(np.float64)
 
 

@@ -11,10 +11,22 @@ from jepalib.data.simulation.angles import pt_eta_phi
 from jepalib.data.simulation.calorimeter import ECAL, HCAL, Calorimeter
 from jepalib.data.simulation.energy_flow import Deposits, Neutrals, combine
 from jepalib.data.simulation.events import Particles
-from jepalib.data.simulation.propagation import Flight, inside_tracker, propagate
+from jepalib.data.simulation.propagation import CMS_TRACKER, Flight, Tracker, inside_tracker, propagate
 from jepalib.data.simulation.tracking import found, impact_resolution
 
 CHARGED_HADRON, NEUTRAL_HADRON, PHOTON, ELECTRON, MUON = range(5)
+
+
+@dataclass(frozen=True)
+class Detector:
+    """What tells one detector from another; track finding is the same in all."""
+
+    tracker: Tracker
+    ecal: Calorimeter
+    hcal: Calorimeter
+
+
+CMS = Detector(CMS_TRACKER, ECAL, HCAL)
 
 
 @dataclass(frozen=True)
@@ -36,13 +48,13 @@ class Objects:
     impact: Float[np.ndarray, "objects 4"]
 
 
-def detect(particles: Particles, rng: np.random.Generator) -> Objects:
+def detect(particles: Particles, rng: np.random.Generator, detector: Detector = CMS) -> Objects:
     """Reconstruct the particles: propagation, tracks, calorimeters, energy flow."""
-    particles = particles.take(inside_tracker(particles))
-    flight = propagate(particles)
-    rows, tracks = _tracks(particles, flight, rng)
-    photons, tracks = _flow(ECAL, particles, flight, rows, tracks, rng)
-    hadrons, tracks = _flow(HCAL, particles, flight, rows, tracks, rng)
+    particles = particles.take(inside_tracker(particles, detector.tracker))
+    flight = propagate(particles, detector.tracker)
+    rows, tracks = _tracks(particles, flight, detector.hcal, rng)
+    photons, tracks = _flow(detector.ecal, particles, flight, rows, tracks, rng)
+    hadrons, tracks = _flow(detector.hcal, particles, flight, rows, tracks, rng)
     kept = tracks.p4[:, 3] > 0
     parts = [
         Objects(
@@ -59,13 +71,15 @@ def detect(particles: Particles, rng: np.random.Generator) -> Objects:
     return Objects(*joined)
 
 
-def _tracks(particles: Particles, flight: Flight, rng: np.random.Generator) -> tuple[np.ndarray, Objects]:
+def _tracks(
+    particles: Particles, flight: Flight, hcal: Calorimeter, rng: np.random.Generator
+) -> tuple[np.ndarray, Objects]:
     """Rows of the particles with a track, and the tracks: true momentum, smeared impact."""
     pt, eta, _ = pt_eta_phi(particles.p4)
     charged = np.flatnonzero(particles.charge != 0)
     seen = found(particles.pid[charged], eta[charged], pt[charged], rng)
     # Energy flow needs a tower: a soft track that curls into the beam hole is lost.
-    seen &= HCAL.cell(flight.eta[charged], flight.phi[charged]) >= 0
+    seen &= hcal.cell(flight.eta[charged], flight.phi[charged]) >= 0
     rows = charged[seen]
     kind = np.abs(particles.pid[rows])
     p4 = particles.p4[rows].copy()

@@ -12,15 +12,19 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-from jepalib.data.simulation.branches import read_parameters, remove_leftovers
+from jepalib.data.simulation.branches import read_parameters
 from jepalib.data.simulation.processes import require
 from jepalib.data.simulation.produce import MAX_FILES, SPLITS, FileTask, make_file
+from jepalib.data.simulation.twin_files import read_twin_parameters
+from jepalib.data.simulation.twins import TWINS, TwinTask, make_twin
+from jepalib.data.simulation.whole import remove_leftovers
 from jepalib.errors import JepalibError
 from jepalib.processes import die_with_parent
 from jepalib.progress import Progress
-from jepalib.schema import CLASSES
+from jepalib.schema import CLASSES, DATASET_CLASSES
 
 POLL = 0.2  # seconds between looks at the workers
+Task = FileTask | TwinTask
 
 
 def simulate(
@@ -32,22 +36,27 @@ def simulate(
     seed: int = 0,
     workers: int | None = None,
     quiet: bool = False,
+    dataset: str = "jetclass",
 ) -> list[Path]:
     """Make simulated JetClass files OUT/<split>/<Process>_<NNN>.root.
 
+    Or, with `dataset` "top" or "quark-gluon", files in the layout of these public data
+    sets, OUT/<split>/top_<NNN>.h5 or QG_jets_<NNN>.npz, which hold both classes, mixed.
+
     A file's content follows from (seed, class, split, number) alone, whatever the
-    workers; a longer file begins with the jets of a shorter one. Finished files of an
+    workers; a longer JetClass file begins with the jets of a shorter one. Finished files of an
     earlier call are kept, so an interrupted call goes on when repeated.
 
     Args:
         out: folder of the data set.
         split: "train", "val" or "test"; different random streams, folders of their own.
         jets_per_class: jets of each class, spread over its files.
-        classes: some of `schema.CLASSES`; all by default.
-        files_per_class: files of each class.
+        classes: some of `schema.CLASSES`; all by default (JetClass only).
+        files_per_class: files of each class; files at all where they hold both.
         seed: of the whole data set, 0 or larger.
         workers: processes, one file at a time each; all available cores by default.
         quiet: no progress, and no table of jets/s per class in the end.
+        dataset: "jetclass", "top" or "quark-gluon".
 
     Returns:
         All files of the call, old and new, in the order of the classes.
@@ -59,9 +68,15 @@ def simulate(
     names = tuple(CLASSES if classes is None else classes)
     workers = len(os.sched_getaffinity(0)) if workers is None else workers
     _check(split, names, jets_per_class, files_per_class, seed, workers)
+    _check_dataset(dataset, classes)
     for module in ("pythia8mc", "fastjet"):
         require(module)
-    tasks = _tasks(Path(out) / split, split, names, jets_per_class, files_per_class, seed)
+    folder, shares = Path(out) / split, list(enumerate(_shares(jets_per_class, files_per_class)))
+    tasks: list[Task] = (
+        [FileTask(folder, name, split, number, jets, seed) for name in names for number, jets in shares]
+        if dataset == "jetclass"
+        else [TwinTask(folder, dataset, split, number, jets, seed) for number, jets in shares]
+    )
     missing = [task for task in tasks if not _finished(task)]
     if missing:
         _prepare(missing[0].folder)
@@ -92,19 +107,21 @@ def _check(split: str, names: Sequence[str], jets: int, files: int, seed: int, w
         raise JepalibError(f"simulate: the seed must not be negative, got {seed}")
 
 
-def _tasks(
-    folder: Path, split: str, names: Sequence[str], jets: int, files: int, seed: int
-) -> list[FileTask]:
-    """One task per file; the first files take the jets that do not divide evenly."""
+def _check_dataset(dataset: str, classes: Sequence[str] | None) -> None:
+    if dataset not in DATASET_CLASSES:
+        known = ", ".join(DATASET_CLASSES)
+        raise JepalibError(f"simulate: unknown data set {dataset!r}; choose one of {known}")
+    if dataset in TWINS and classes is not None:
+        raise JepalibError(f"simulate: every file of {dataset} holds both classes; leave the classes out")
+
+
+def _shares(jets: int, files: int) -> list[int]:
+    """Jets of each file; the first files take those that do not divide evenly."""
     share, rest = divmod(jets, files)
-    return [
-        FileTask(folder, name, split, number, share + (number < rest), seed)
-        for name in names
-        for number in range(files)
-    ]
+    return [share + (number < rest) for number in range(files)]
 
 
-def _finished(task: FileTask) -> bool:
+def _finished(task: Task) -> bool:
     """Whether the file is already there, as asked.
 
     Raises:
@@ -112,7 +129,7 @@ def _finished(task: FileTask) -> bool:
     """
     if not task.path.exists():
         return False
-    found = read_parameters(task.path)
+    found = (read_parameters if isinstance(task, FileTask) else read_twin_parameters)(task.path)
     for key, wanted in task.parameters.items():
         if found.get(key) != wanted:
             raise JepalibError(
@@ -138,7 +155,7 @@ def _prepare(folder: Path) -> None:
 class _Rates:
     """Jets/s of every class: in the progress bar while it is made, as a table in the end."""
 
-    def __init__(self, bar: Progress, tasks: Sequence[FileTask]) -> None:
+    def __init__(self, bar: Progress, tasks: Sequence[Task]) -> None:
         self.bar = bar
         self.wanted: Counter[str] = Counter()
         for task in tasks:
@@ -167,20 +184,26 @@ class _Rates:
 
     def table(self) -> str:
         """Jets, seconds from the first file's begin to the last one's end, and jets/s, by class."""
-        lines = [f"{'class':<6}{'jets':>9}{'seconds':>10}{'jets/s':>9}"]
+        lines = [f"{'class':<12}{'jets':>9}{'seconds':>10}{'jets/s':>9}"]
         for name in self.begun:
-            lines.append(f"{name:<6}{self.jets[name]:>9}{self._seconds(name):>10.1f}{self._rate(name):>9.1f}")
+            lines.append(
+                f"{name:<12}{self.jets[name]:>9}{self._seconds(name):>10.1f}{self._rate(name):>9.1f}"
+            )
         return "\n".join(lines)
 
 
-def _run(tasks: list[FileTask], workers: int, rates: _Rates) -> None:
+def _run(tasks: list[Task], workers: int, rates: _Rates) -> None:
     """Make the files, in this process if one worker is enough."""
     if workers > 1:
         _run_pool(tasks, workers, rates)
         return
     for task in tasks:
         rates.start(task.name)
-        make_file(task, lambda jets, name=task.name: rates.add(name, jets))
+        _make(task, lambda jets, name=task.name: rates.add(name, jets))
+
+
+def _make(task: Task, report: Callable[[int], None]) -> None:
+    (make_file if isinstance(task, FileTask) else make_twin)(task, report)
 
 
 # --- worker processes -----------------------------------------------------------------
@@ -200,10 +223,10 @@ def _worker_begins(queue: Any, stop: Any) -> None:
     _shared.update(queue=queue, stop=stop)
 
 
-def _worker_file(task: FileTask) -> None:
+def _worker_file(task: Task) -> None:
     report = _reporter(task.name)
     _shared["queue"].put((task.name, None))
-    make_file(task, report)
+    _make(task, report)
 
 
 def _reporter(name: str) -> Callable[[int], None]:
@@ -215,7 +238,7 @@ def _reporter(name: str) -> Callable[[int], None]:
     return report
 
 
-def _run_pool(tasks: list[FileTask], workers: int, rates: _Rates) -> None:
+def _run_pool(tasks: list[Task], workers: int, rates: _Rates) -> None:
     context = multiprocessing.get_context("spawn")
     queue, stop = context.SimpleQueue(), context.Event()
     with ProcessPoolExecutor(workers, context, _worker_begins, (queue, stop)) as pool:
@@ -228,7 +251,7 @@ def _run_pool(tasks: list[FileTask], workers: int, rates: _Rates) -> None:
             raise
 
 
-def _watch(futures: dict[Future[None], FileTask], queue: Any, rates: _Rates) -> None:
+def _watch(futures: dict[Future[None], Task], queue: Any, rates: _Rates) -> None:
     """Pass progress on until all files are made; the first failure ends the call."""
     waiting = set(futures)
     while waiting:

@@ -111,12 +111,12 @@ def jet_chunks(task: FileTask) -> Iterator[Branches]:
     seed, streams = random_streams(task)
     recipe = RECIPES[task.name]
     veto = early_veto(recipe.resonance) if recipe.resonance else None
-    pythia = generator(task.name, seed, veto)
+    pythia = generator(recipe, seed, veto)
     for batch, rng in enumerate(streams):
         apply(pythia, recipe.variants[batch % len(recipe.variants)])
         record = next_record(pythia, BATCH_EVENTS)
         objects = detect(visible_particles(record, pythia), rng)
-        jets = find_jets(objects, record.events)
+        jets = find_jets(objects.event, objects.p4, record.events)
         truth = resonances(record, task.name)
         _, eta, phi = pt_eta_phi(jets.p4)
         matched = match(truth, jets.event, eta, phi)

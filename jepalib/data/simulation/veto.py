@@ -19,13 +19,14 @@ ETA_MAX = 2.3
 SPREAD = 1.0  # distance of a product from the sum of all
 
 
-def early_veto(resonance: int) -> Any:
+def early_veto(resonance: int, visible_pt: float = VISIBLE_PT) -> Any:
     """Pythia user hook that drops hard processes without a promising decay.
 
     Pythia keeps no reference of its own: the caller keeps the hook as long as the generator.
 
     Args:
         resonance: |PDG id| of the decaying particle.
+        visible_pt: least pT in GeV of its visible products together.
     """
 
     class EarlyVeto(require("pythia8mc").UserHooks):  # the base class is there only with the package
@@ -34,7 +35,7 @@ def early_veto(resonance: int) -> Any:
 
         def doVetoProcessLevel(self, process: Any) -> bool:
             decays = (i for i in range(process.size()) if abs(process[i].id()) == resonance)
-            return not any(promising(visible_products(process, i)) for i in decays)
+            return not any(promising(visible_products(process, i), visible_pt) for i in decays)
 
     return EarlyVeto()
 
@@ -51,11 +52,11 @@ def visible_products(process: Any, row: int) -> np.ndarray:
     return np.array(found).reshape(-1, 3)
 
 
-def promising(products: np.ndarray) -> bool:
+def promising(products: np.ndarray, visible_pt: float = VISIBLE_PT) -> bool:
     """Whether the visible products (px, py, pz) may become one jet of the acceptance."""
     if len(products) == 0:
         return False
     everything = np.concatenate([products, products.sum(axis=0, keepdims=True)])
     pt, eta, phi = pt_eta_phi(everything)
     distance = np.hypot(eta - eta[-1], wrapped(phi - phi[-1]))
-    return bool(pt[-1] > VISIBLE_PT and abs(eta[-1]) < ETA_MAX and distance.max() < SPREAD)
+    return bool(pt[-1] > visible_pt and abs(eta[-1]) < ETA_MAX and distance.max() < SPREAD)
