@@ -20,8 +20,9 @@ from jepalib.masking import MaskConfig, Masks, draw_token_masks
 from jepalib.methods.losses import smooth_l1
 from jepalib.methods.outputs import Outputs
 from jepalib.methods.teacher import follow
-from jepalib.models.encoded import Encoded
+from jepalib.models.encoded import Encoded, join
 from jepalib.models.encoders import EncoderConfig, build_encoder
+from jepalib.models.layout import offsets_of
 from jepalib.models.patch_transformer import PatchedJets, PatchPredictor, patch_jets
 from jepalib.models.patches import PatchConfig
 from jepalib.models.pooling import mean_tokens
@@ -123,16 +124,22 @@ class HEPJEPA(nn.Module):
             truth = self.teacher.encode(patches)
         seen = patches.select(masks.context)
         context = self.student.encode(seen)
-        losses = [self._one_block(patches, block, context, seen, truth) for block in masks.targets]
+        hidden = [patches.select(target) for target in masks.targets]
+        predicted = self._predict(context, seen, hidden)
+        losses = [smooth_l1(p, truth.tokens[t]) for p, t in zip(predicted, masks.targets, strict=True)]
         loss = torch.stack(losses).mean()
         return Outputs(loss, torch.zeros_like(loss), {"patch": loss}, {}, {"patches": mean_tokens(truth)})
 
-    def _one_block(
-        self, patches: PatchedJets, target: Tensor, context: Encoded, seen: PatchedJets, truth: Encoded
-    ) -> Float[Tensor, ""]:
-        hidden = patches.select(target)
-        predicted = self.predictor(context, seen.places, hidden.places, hidden.offsets)
-        return smooth_l1(predicted.tokens, truth.tokens[target])
+    def _predict(
+        self, context: Encoded, seen: PatchedJets, hidden: list[PatchedJets]
+    ) -> tuple[Float[Tensor, "patches width"], ...]:
+        """Predictions of each target block by itself; blocks go through as if they were jets."""
+        blocks = len(hidden)
+        contexts = join([context] * blocks)
+        offsets = offsets_of(torch.cat([h.offsets.diff() for h in hidden]))
+        places = torch.cat([h.places for h in hidden])
+        predicted = self.predictor(contexts, seen.places.repeat(blocks, 1), places, offsets)
+        return predicted.tokens.split([len(h.places) for h in hidden])
 
     def after_step(self, progress: float) -> None:
         """The teacher follows the student; its coefficient rises linearly with `progress`."""

@@ -52,8 +52,9 @@ SIZES: dict[str, Size] = {
 
 # HEP-JEPA (arXiv:2502.03933): 12 blocks of width 128 make its 2.5 M parameters, here called
 # mini; `embed` are the two halves of the mini-PointNet, and the encoder has no class token.
-# The predictor's size is not published: half as wide and half as deep, as in Point-JEPA.
+# The predictor's size is not published: half as wide and half as deep, as in Point-JEPA, with
+# heads of 16 channels, a whole vector of the CPU kernels.
 PATCH_SIZES: dict[str, Size] = {
-    "nano": Size(64, (64, 128), 8, 4, 0, (32, 32, 32), 48, 8, 2, 0),
-    "mini": Size(128, (64, 128), 8, 12, 0, PAIR, 64, 8, 6, 0),
+    "nano": Size(64, (64, 128), 4, 4, 0, (32, 32, 32), 48, 3, 2, 0),
+    "mini": Size(128, (64, 128), 8, 12, 0, PAIR, 64, 4, 6, 0),
 }
