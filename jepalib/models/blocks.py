@@ -166,12 +166,15 @@ class PlainBlock(nn.Module):
 
 
 class PlainTrunk(nn.Module):
-    """Standard transformer blocks and a last norm, as HEP-JEPA has them."""
+    """Standard transformer blocks and a last norm, as HEP-JEPA has them.
+
+    The norm has no gain: a JEPA could make its targets, and its loss, as small as it likes with one.
+    """
 
     def __init__(self, width: int, heads: int, blocks: int) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(PlainBlock(width, heads) for _ in range(blocks))
-        self.norm = nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
         initialise(self)
 
     def forward(
