@@ -130,8 +130,9 @@ def hand_made(jets: Jets) -> pd.DataFrame:
     ln pT, η, ln E and ln mass of the jet (GeV), ln of the girth Σ z ΔR, √Σz² (pT dispersion),
     the z of the five leading constituents and the share of pT in each type of particle, with
     z = pT/Σ pT. Left out, as targets or as what gives them away: the number of particles (of
-    any type), the groomed mass, τ_N and the EFPs. Girth comes close to τ1 where the axis of
-    τ1 is the jet's.
+    any type), the groomed mass, τ_N and the EFPs. Two come close to targets all the same:
+    girth to τ1 where the axis of τ1 is the jet's, and mass with pT to `efp_2_double`, which is
+    2 (m/pT)² for small angles.
     """
     jet = jets.jet_of_particle
     total = jets.particles.new_zeros(len(jets), 4, dtype=torch.float64)
