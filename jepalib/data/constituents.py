@@ -38,7 +38,8 @@ def jet_columns(
         JepalibError: substructure is asked for and FastJet is not installed.
     """
     jet = np.repeat(np.arange(len(counts)), counts)
-    total = np.stack([np.bincount(jet, p4[:, i], len(counts)) for i in range(4)], axis=1)
+    sums = [np.bincount(jet, p4[:, i], len(counts)) for i in range(4)]
+    total = np.stack(sums, axis=1).astype(np.float64)  # bincount of nothing gives integers
     particles = np.zeros((len(p4), len(PARTICLE_FIELDS)), np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite stays so, for the reader to drop
         _, own_eta, own_phi = pt_eta_phi(p4)

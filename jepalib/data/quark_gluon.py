@@ -12,7 +12,6 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from jaxtyping import Float
@@ -188,7 +187,9 @@ def _damaged(path: Path, name: str, error: Exception) -> JepalibError:
     )
 
 
-def _member(file: zipfile.ZipFile, path: Path, name: str) -> tuple[IO[bytes], tuple[int, ...], np.dtype]:
+def _member(
+    file: zipfile.ZipFile, path: Path, name: str
+) -> tuple[zipfile.ZipExtFile, tuple[int, ...], np.dtype]:
     """An array of the npz, opened behind its header; its shape and type.
 
     Raises:

@@ -78,7 +78,7 @@ def write_twin(path: Path, dataset: str, jets: TwinJets, split: int, parameters:
         if dataset == "top":
             frame = top_table(jets, split)
             with pd.HDFStore(temporary, "w", complevel=5, complib="blosc") as store:
-                store.put(TABLE, frame, format="table")
+                store.put(TABLE, frame, format="table", track_times=False)
                 store.get_storer(TABLE).attrs[PARAMETERS] = note
         else:
             x, y = quark_gluon_arrays(jets)
