@@ -28,6 +28,14 @@ from jepalib.models.patches import PatchConfig
 from jepalib.models.pooling import mean_tokens
 from jepalib.models.sizes import PATCH_SIZES
 
+ABOUT = """\
+**HEP-JEPA** works on patches. Centres spread over the jet by farthest-point sampling take their nearest
+constituents; a small network turns each group into one token, and a standard transformer with a physics bias
+between groups encodes the tokens. The student sees the context patches only; the teacher, a moving average of
+the student, sees the whole jet. A predictor is told where each target patch lies and predicts the teacher's
+vector for it; the loss (smooth L1) compares the two. Nothing but the moving average keeps the vectors apart:
+there is no class token, no regulariser and no probe."""
+
 
 @dataclass(frozen=True)
 class HEPJEPAConfig:

@@ -25,17 +25,28 @@ from jepalib.models.encoders import EncoderConfig
 
 @dataclass(frozen=True)
 class Method:
-    """A method's module, its frozen configuration class and the encoder that it trains."""
+    """One way to an encoder.
+
+    Attributes:
+        module, config: the `nn.Module` and its frozen configuration class.
+        architecture: the encoder that it trains, from size, inputs and configuration.
+        head: the classification head that its paper puts on the encoder.
+        about: what is trained, in a paragraph of Markdown for the notebooks.
+    """
 
     module: type[nn.Module]
     config: type
     architecture: Callable[[str, str, Any], EncoderConfig]
+    head: str
+    about: str
 
 
 METHODS = {
-    "jp-jepa": Method(JPJEPA, JPJEPAConfig, jp_jepa.architecture),
-    "hep-jepa": Method(HEPJEPA, HEPJEPAConfig, hep_jepa.architecture),
-    "supervised": Method(Supervised, SupervisedConfig, supervised.architecture),
+    "jp-jepa": Method(JPJEPA, JPJEPAConfig, jp_jepa.architecture, "mlp", jp_jepa.ABOUT),
+    "hep-jepa": Method(HEPJEPA, HEPJEPAConfig, hep_jepa.architecture, "class-attention", hep_jepa.ABOUT),
+    "supervised": Method(
+        Supervised, SupervisedConfig, supervised.architecture, "class-attention", supervised.ABOUT
+    ),
 }
 
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import torch
 from jaxtyping import Float
 
-from jepalib.data.readers import entries_of, iterate_jetclass
+from jepalib.data.datasets import entries_of_file, iterate_files
 from jepalib.errors import JepalibError
 from jepalib.jets import Jets
 from jepalib.models.pooling import pool, pooled_names
@@ -31,7 +31,7 @@ def embed(run: Path, files: Sequence[Path], out: Path, quiet: bool = False) -> i
 
     Args:
         run: a run folder; its teacher is used.
-        files: ROOT files in JetClass format, labels not needed.
+        files: of any data set (`data.datasets`), labels not needed.
         out: the Parquet file, replaced in one go at the end.
 
     Returns:
@@ -78,13 +78,13 @@ def _write(
         raise JepalibError(f"{out} is a folder; give the name of a file, such as {out / 'jets.parquet'}")
     fields = [pa.field("file", pa.string()), pa.field("row", pa.int64())]
     schema = pa.schema(fields + [pa.field(name, pa.float32()) for name in names])
-    total = sum(entries_of(Path(f), allow_unlabelled=True) for f in files)
+    total = sum(entries_of_file(Path(f), allow_unlabelled=True) for f in files)
     temporary = out.with_name(f".{out.name}.tmp")
     left_out = 0
     try:
         with pq.ParquetWriter(temporary, schema) as writer, Progress(total, title, quiet=quiet) as bar:
             for file in files:
-                for chunk in iterate_jetclass(Path(file), allow_unlabelled=True):
+                for chunk in iterate_files(Path(file), allow_unlabelled=True):
                     values = np.full((chunk.stop - chunk.start, len(names)), np.nan, np.float32)
                     if len(chunk.jets):
                         values[chunk.kept] = _apply(function, chunk.jets)

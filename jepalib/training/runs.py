@@ -91,6 +91,18 @@ class Run:
         write_atomically(path / "config.json", json.dumps(asdict(config), indent=2) + "\n")
         return cls(path, config)
 
+    def check_method(self, method: str) -> None:
+        """Refuse a run of another method than the one asked for.
+
+        Raises:
+            JepalibError: it is one; the message says what to do.
+        """
+        if self.config.method != method:
+            raise JepalibError(
+                f"{self.path} was pre-trained by {self.config.method}, not {method}: ask for the same method "
+                "in both notebooks, or give the folder of another run"
+            )
+
     @property
     def finished(self) -> bool:
         """Whether the last step was made and the manifest written."""

@@ -32,6 +32,26 @@ class Profile:
     rates: tuple[float, ...] = (1e-3, 3e-4)  # the tuning grid, the same for every mode
     encoder_scales: tuple[float, ...] = (0.1, 1.0)
     test_jets: int = 100_000  # jets that the adapted models are judged on
+    # ablations of HEP-JEPA: the published setting, repeated
+    ablation_rows: tuple[str, ...] = ()  # all
+    ablation_seeds: int = 3
+    ablation_size: str = "mini"
+    ablation_steps: int = 48_000
+    ablation_batch: int = 2048
+    probe_jets: int = 50_000  # training jets, and validation jets, of the linear machine
+    # HEP-JEPA and its transfer
+    patch_size: str = "mini"
+    patch_steps: int = 200_000
+    percent: tuple[float, ...] = (0.05, 0.5, 2.0, 10.0, 100.0)  # of the training set, as labels
+    table_seeds: int = 3
+    table_steps: int = 2_000  # at 500 labels; grows with the square root of the labels
+    map_jets: int = 20_000
+    twin_train: int = 0  # simulated jets of each class of top and quark–gluon tagging
+    twin_val: int = 0
+    twin_test: int = 0
+    supervised_steps: int = 200_000
+    transfer_steps: int = 1_000
+    transfer_seeds: int = 3
     seed: int = 0
 
 
@@ -51,6 +71,17 @@ LAPTOP = replace(
     rates=(1e-3,),
     encoder_scales=(0.3, 1.0),
     test_jets=5_000,
+    patch_size="nano",
+    patch_steps=300,
+    table_seeds=2,
+    table_steps=60,
+    map_jets=3_000,
+    twin_train=1_500,
+    twin_val=300,
+    twin_test=1_500,
+    supervised_steps=300,
+    transfer_steps=60,
+    transfer_seeds=2,
 )
 SMOKE = replace(
     LAPTOP,
@@ -65,6 +96,20 @@ SMOKE = replace(
     adapt_steps=LAPTOP.adapt_steps // 10,
     encoder_scales=(1.0,),
     test_jets=250,
+    ablation_rows=("baseline", "untrained", "registers"),
+    ablation_seeds=1,
+    ablation_steps=LAPTOP.ablation_steps // 10,
+    patch_steps=20,
+    percent=(2.0, 100.0),
+    table_seeds=1,
+    table_steps=10,
+    map_jets=250,
+    twin_train=60,
+    twin_val=20,
+    twin_test=60,
+    supervised_steps=20,
+    transfer_steps=10,
+    transfer_seeds=1,
 )
 PROFILES = {"smoke": SMOKE, "laptop": LAPTOP, "paper": PAPER}
 

@@ -1,21 +1,25 @@
 # %% [markdown]
 # # Pre-training without labels
 #
-# Does JP-JEPA learn on these jets, and does its representation stay alive? The easiest way to predict the
-# teacher is for both networks to say the same of every jet: loss zero, nothing learnt. This *collapse* is what
-# joint-embedding methods are always close to, so that the loss alone proves nothing. The *rank* of the
+# Does a joint-embedding method learn on these jets, and does its representation stay alive? The easiest way to
+# predict the teacher is for both networks to say the same of every jet: loss zero, nothing learnt. This
+# *collapse* is what such methods are always close to, so that the loss alone proves nothing. The *rank* of the
 # embeddings does: over how many directions do they spread?
 
 # %% tags=["parameters"]
 run_dir: str = "runs/laptop"  # folder of this run, seen from the project's root
 data_dir: str = ""  # a store or JetClass files of your own; empty: those of 01_explore
-size: str = "nano"  # of the encoder: nano, mini, tiny, small, base, large, huge
+method: str = "jp-jepa"  # jp-jepa or hep-jepa
+size: str = "nano"  # of the encoder: nano, mini, and for JP-JEPA tiny, small, base, large, huge
 pretrain_steps: int = 300  # optimiser steps
 batch_size: int = 256  # jets a step
 processes: int = 0  # 0: one per GPU, or per core where there is none
 seed: int = 0  # of everything random
 
 # %%
+from IPython.display import Markdown
+
+from jepalib.methods.registry import find_method
 from jepalib.training.presets import pretrain_config
 from jepalib.viz import results
 from jepalib.workbook import inputs, notebook
@@ -30,21 +34,17 @@ settings = {
     "checkpoint_every": max(1, pretrain_steps // 10),
     "seed": seed,
 }
-config = pretrain_config("jp-jepa", size, settings)
+config = pretrain_config(method, size, settings)
 
 # %% [markdown]
 # ## What is trained
-#
-# The **encoder** is a Particle Transformer: attention between all constituents of a jet, with a bias for each
-# pair from its physics (distance, kT, momentum sharing, mass). It gives one vector per constituent and one,
-# [CLS], for the jet. The student is trained by gradient; the teacher follows as a moving average of it. The loss
-# compares predicted with actual target vectors, for constituents and for [CLS]; a regulariser (KoLeo) pushes
-# the jets of a batch apart. *Probes* are small classifiers on the side: they read particle type and
-# displacement from the embeddings but send no gradient back, so that they only tell what is in there.
 
 # %%
-path = stage.depends(stage.keyed(f"jp-jepa-{size}", config, store.data_hash))
-run = pretrain_live("jp-jepa", size, store.path, path, settings, results.training_curves, processes)
+Markdown(find_method(method).about)
+
+# %%
+path = stage.depends(stage.keyed(f"{method}-{size}", config, store.data_hash))
+run = pretrain_live(method, size, store.path, path, settings, results.training_curves, processes)
 metrics = run.metrics()
 print(f"{run.manifest['jets_seen']} jets seen in {run.manifest['seconds']:.0f} s")
 
@@ -68,25 +68,29 @@ stage.show(fig, "curves", "Loss and its parts, effective rank, spectrum AUC and 
 # ## Is it alive?
 
 # %%
-last = metrics.iloc[-1]
+first, last = metrics.iloc[0], metrics.iloc[-1]
+ranks = [name for name in metrics if name.startswith("rank_")]
 alarms = int(metrics.alarm.notna().sum()) if "alarm" in metrics else 0
+moved = [f"{name.removeprefix('rank_')} {first[name]:.1f} to {last[name]:.1f}" for name in ranks]
 stage.finding(
-    f"The effective rank of [CLS] went from {metrics.rank_cls.iloc[0]:.1f} to {last.rank_cls:.1f}, that of the "
-    f"mean constituent vector from {metrics.rank_particles.iloc[0]:.1f} to {last.rank_particles:.1f}; "
+    f"Effective rank of the embeddings, first to last: {'; '.join(moved)}; "
     + (f"{alarms} of {len(metrics)} lines carry a collapse alarm." if alarms else "no collapse was seen.")
 )
 
 # %% [markdown]
 # ## What is in there?
 #
-# The probe for the particle type has eight classes. It sees hidden constituents only through what the predictor
-# says of them.
+# The loss of the tokens says how well hidden places are predicted. Probes, where the method has them, see hidden
+# constituents only through what the predictor says of them.
 
 # %%
+losses = [name for name in metrics if name.startswith("loss_")]
+probes = [name for name in metrics if name.endswith("_accuracy")]
 stage.finding(
-    f"The loss of the constituents went from {metrics.loss_particle.iloc[0]:.3f} to {last.loss_particle:.3f}; the "
-    f"particle-type probe reached an accuracy of {last.pid_accuracy:.2f}."
+    f"The loss of the {losses[0].removeprefix('loss_')} embeddings went from {first[losses[0]]:.4f} to {last[losses[0]]:.4f}."
 )
+for name in probes:
+    stage.finding(f"The {name.removesuffix('_accuracy')} probe reached an accuracy of {last[name]:.2f}.")
 stage.finding(
     f"{last.jets_seen:.0f} jets in {last.seconds / 60:.1f} minutes: {metrics.jets_per_second.median():.0f} jets/s."
 )
@@ -94,13 +98,13 @@ stage.finding(
 # %%
 stage.finish(
     run=str(run.path),
+    method=method,
     store=str(store.path),
     steps=int(last.step),
     jets_seen=int(last.jets_seen),
-    loss_first=float(metrics.loss_particle.iloc[0]),
-    loss_last=float(last.loss_particle),
-    rank_cls=float(last.rank_cls),
-    rank_particles=float(last.rank_particles),
-    pid_accuracy=float(last.pid_accuracy),
+    loss_first=float(first[losses[0]]),
+    loss_last=float(last[losses[0]]),
+    ranks={name: float(last[name]) for name in ranks},
+    probes={name: float(last[name]) for name in probes},
     alarms=alarms,
 )

@@ -9,6 +9,7 @@
 # %% tags=["parameters"]
 run_dir: str = "runs/laptop"  # folder of this run, seen from the project's root
 data_dir: str = ""  # a store or JetClass files of your own; empty: those of 01_explore
+method: str = "jp-jepa"  # jp-jepa or hep-jepa
 pretrained: str = ""  # folder of a pre-training; empty: that of 03_pretrain
 labels: list[int] = [500, 2000]  # numbers of labelled jets
 seeds: int = 3  # repetitions of each point
@@ -18,9 +19,9 @@ encoder_scales: list[float] = [0.3, 1.0]  # rate of the encoder relative to that
 test_jets: int = 5000  # jets that the numbers are made from
 
 # %%
-
-
+from jepalib.evaluation.differences import difference
 from jepalib.evaluation.published import published
+from jepalib.methods.registry import find_method
 from jepalib.training.adapt import adapt
 from jepalib.training.runs import Run
 from jepalib.viz import results
@@ -29,19 +30,20 @@ from jepalib.workbook import inputs, notebook
 stage = notebook.start("04_few_shot", run_dir)
 store = inputs.earlier_store(stage, data_dir)
 run = Run.open(stage.depends(pretrained or stage.earlier("03_pretrain")["run"]))
+run.check_method(method)
+head = find_method(method).head
 settings = {
     "steps": adapt_steps,
     "rates": tuple(rates),
     "encoder_scales": tuple(encoder_scales),
     "test_jets": test_jets,
-    "size": run.config.size,
 }
 
 # %% [markdown]
 # ## Four ways to use labels
 #
 # - **linear probe**: the encoder stays as it is; a logistic regression reads its embeddings. What is there, simply arranged.
-# - **frozen**: the encoder stays; a small network reads [CLS].
+# - **frozen**: the encoder stays; a small network, the one of the method's paper, reads its output.
 # - **fine-tuned**: the encoder is trained along.
 # - **from scratch**: the same network without pre-training, the one to beat.
 #
@@ -52,9 +54,9 @@ settings = {
 
 # %%
 modes = ["linear-probe", "frozen", "fine-tuned", "from-scratch"]
-out = stage.depends(stage.keyed("few_shot", run.identity(), store.data_hash, settings))
-table = adapt(run.path, store.path, out, labels, modes, seeds, overrides=settings)
-table = table[table.labels.isin(labels) & (table.seed < seeds)]
+out = stage.depends(stage.keyed("few_shot", run.identity(), store.data_hash, settings, head))
+table = adapt(run.path, store.path, out, labels, modes, seeds, [head], settings)
+table = table[table["head"].isin([head, "logistic"]) & table.labels.isin(labels) & (table.seed < seeds)]
 
 # %% [markdown]
 # ## The curve
@@ -83,7 +85,6 @@ stage.table(
     f"Mean and standard deviation over seeds, ten classes, {int(table.test_jets.iloc[0])} test jets.",
 )
 
-
 # %% [markdown]
 # ## What it says
 #
@@ -91,24 +92,12 @@ stage.table(
 # numbers: a difference below twice its standard error is none, and one seed alone says nothing.
 
 # %%
-def verdict(count):
-    """Fine-tuned against from scratch at one number of labels, in words."""
-    rows = summary[summary.labels == count].set_index("mode")
-    tuned, scratch = rows.loc["fine-tuned"], rows.loc["from-scratch"]
-    gain = tuned.accuracy - scratch.accuracy
-    error = ((tuned.spread**2 + scratch.spread**2) / tuned.seeds) ** 0.5
-    if tuned.seeds < 2:
-        word = "one seed, spread unknown"
-    else:
-        word = "no difference beyond the spread" if abs(gain) < 2 * error else "a gain" if gain > 0 else "a loss"
-    stage.finding(
-        f"{count} labels: fine-tuned {tuned.accuracy:.3f} ± {tuned.spread:.3f}, "
-        f"from scratch {scratch.accuracy:.3f} ± {scratch.spread:.3f}: {gain:+.3f} ± {error:.3f}, {word}."
-    )
-    return gain
-
-
-gains = {count: verdict(count) for count in labels}
+gains = {}
+for count in labels:
+    arms = [table[(table.labels == count) & (table["mode"] == mode)].accuracy.to_numpy() for mode in modes[2:]]
+    result = difference(*arms)
+    gains[count] = result.gain
+    stage.finding(f"{count} labels: {result.sentence(*modes[2:])}.")
 
 # %% [markdown]
 # ## The same question, published

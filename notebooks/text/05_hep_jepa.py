@@ -1,0 +1,215 @@
+# %% [markdown]
+# # Patches of a jet
+#
+# Can a jet be understood by predicting some of its regions from others? HEP-JEPA (arXiv:2502.03933) was the
+# first to ask this of jets. Its tokens are not constituents but *patches*: neighbourhoods that hold a subjet, a
+# soft halo, a displaced decay. This notebook cuts the patches, trains the method without labels, and then asks
+# three things of the frozen result: how many labels it saves, where it places the classes, and which observables
+# can be read from it.
+
+# %% tags=["parameters"]
+run_dir: str = "runs/laptop"  # folder of this run, seen from the project's root
+data_dir: str = ""  # a store or JetClass files of your own; empty: those of 01_explore
+patch_size: str = "nano"  # of the encoder: nano or mini (the paper's 2.5 M parameters)
+patch_steps: int = 300  # optimiser steps of the pre-training
+batch_size: int = 256  # jets a step
+processes: int = 0  # 0: one per GPU, or per core where there is none
+percent: list[float] = [0.05, 0.5, 2.0, 10.0, 100.0]  # of the training set, as labels
+table_seeds: int = 2  # repetitions of each entry of the few-shot table
+table_steps: int = 60  # training steps with 500 labels; grows with the square root of the labels
+test_jets: int = 5000  # jets that the numbers are made from
+map_jets: int = 3000  # jets on the t-SNE map
+seed: int = 0  # of everything random
+
+# %%
+import numpy as np
+import torch
+from IPython.display import Markdown
+from jepalib.viz.patch_widgets import PatchInspector
+
+from jepalib.data.store import stratified_subset
+from jepalib.evaluation import observables
+from jepalib.evaluation.differences import difference
+from jepalib.evaluation.maps import tsne_map
+from jepalib.evaluation.published import published_table
+from jepalib.methods.registry import find_method
+from jepalib.models.encoders import build_encoder
+from jepalib.models.patches import make_patches, uncovered
+from jepalib.training.adapt import adapt
+from jepalib.training.classifiers import encode
+from jepalib.training.presets import pretrain_config
+from jepalib.viz import results
+from jepalib.viz.maps import class_map
+from jepalib.viz.observables import predicted_against_true, r2_by_observable
+from jepalib.viz.patch_displays import patch_figure
+from jepalib.workbook import inputs, notebook
+from jepalib.workbook.live import pretrain_live
+
+stage = notebook.start("05_hep_jepa", run_dir)
+store = inputs.earlier_store(stage, data_dir)
+settings = {
+    "steps": patch_steps,
+    "batch_size": batch_size,
+    "log_every": max(1, patch_steps // 60),
+    "checkpoint_every": max(1, patch_steps // 10),
+    "seed": seed,
+}
+config = pretrain_config("hep-jepa", patch_size, settings)
+
+# %% [markdown]
+# ## From constituents to patches
+#
+# **Farthest-point sampling** chooses the centres: begin next to the jet axis, then take again and again the
+# constituent that is farthest from all centres so far. The centres cover the jet evenly in (Δη, Δφ), whatever
+# its momentum is concentrated in. Each centre is joined by its nearest neighbours. Patches may share
+# constituents, and dense cores may keep some that are in none.
+
+# %%
+jets = inputs.some_jets(store, "train", map_jets, seed)
+patches = make_patches(jets.column("deta"), jets.column("dphi"), jets.offsets, config.objective.patches)
+busiest = int(jets.counts.argmax())
+fig = patch_figure(jets, busiest, patches)
+stage.show(fig, "patches", "One jet cut into patches: centres, their nearest constituents, and what is in none.")
+
+# %% [markdown]
+# Every control of the tokeniser and of the masks over patches, on any of these jets:
+
+# %%
+PatchInspector(jets, config.objective.patches, config.objective.masks, seed)
+
+# %%
+alone = float(uncovered(patches, len(jets.particles)).float().mean())
+stage.finding(
+    f"A jet has {patches.counts.float().mean():.1f} patches on average (of {jets.counts.float().mean():.1f} "
+    f"constituents); {alone:.1%} of the constituents are in no patch."
+)
+
+# %% [markdown]
+# ## What is trained
+
+# %%
+Markdown(find_method("hep-jepa").about)
+
+# %%
+path = stage.depends(stage.keyed(f"hep-jepa-{patch_size}", config, store.data_hash))
+run = pretrain_live("hep-jepa", patch_size, store.path, path, settings, results.training_curves, processes)
+metrics = run.metrics()
+fig = results.training_curves(metrics)
+stage.show(fig, "curves", "Loss, effective rank and spectrum of the teacher's patches during pre-training.")
+
+# %%
+first, last = metrics.iloc[0], metrics.iloc[-1]
+stage.finding(
+    f"{last.jets_seen:.0f} jets in {last.seconds:.0f} s ({metrics.jets_per_second.median():.0f} jets/s): the loss "
+    f"went from {first.loss:.4f} to {last.loss:.4f}, the effective rank of a jet's mean patch from "
+    f"{first.rank_patches:.1f} to {last.rank_patches:.1f}."
+)
+
+# %% [markdown]
+# ## How many labels does it save?
+#
+# The paper's table: a share of the labels, a network from random weights, and the pre-trained one, fine-tuned
+# or frozen, all with the same head (class attention over the patches). Their percentages are of 100 million
+# jets, ours of this training set, so that equal rows do not mean equal numbers of labels.
+
+# %%
+whole = len(store.rows("train"))
+counts = {max(round(share / 100 * whole), len(store.classes)): share for share in sorted(percent, reverse=True)}
+modes, head = ["frozen", "fine-tuned", "from-scratch"], find_method("hep-jepa").head
+choices = {"steps": table_steps, "rates": (1e-3,), "encoder_scales": (1.0,), "test_jets": test_jets}
+out = stage.depends(stage.keyed("few_shot", run.identity(), store.data_hash, choices))
+table = adapt(run.path, store.path, out, sorted(counts), modes, table_seeds, [head], choices)
+table = table[table.labels.isin(list(counts)) & (table.seed < table_seeds)]
+
+# %%
+ours = table.groupby(["labels", "mode"]).accuracy.agg(["mean", "std"]).unstack("mode")
+ours.columns = [f"{mode} ({kind})" for kind, mode in ours.columns]
+ours.insert(0, "percent", [counts[n] for n in ours.index])
+stage.table(
+    ours.reset_index(),
+    "few_shot",
+    f"Ours, as the paper's Table 1: accuracy over ten classes, {table_seeds} seeds, {int(table.test_jets.iloc[0])} test jets.",
+)
+theirs = published_table("2502.03933", 1)
+stage.table(theirs[["mode", "labels", "value", "source"]], "published", "The paper's Table 1: accuracy on JetClass.")
+
+# %%
+fig = results.few_shot(table, published=theirs)
+stage.show(fig, "few_shot", "Accuracy against labels, ours beside the published figures (open markers: other data, other scale).")
+
+# %%
+for count in sorted(counts):
+    arms = [table[(table.labels == count) & (table["mode"] == mode)].accuracy.to_numpy() for mode in modes[1:]]
+    stage.finding(f"{count} labels ({counts[count]:g} %): {difference(*arms).sentence(modes[1], modes[2])}.")
+
+# %% [markdown]
+# ## Where are the classes?
+#
+# The frozen encoder gives one vector per jet, maximum and mean over its patches. t-SNE lays these out on a
+# plane so that neighbours stay neighbours. The encoder has never seen a label: what separates here, separates
+# by itself. Distances between far groups mean nothing.
+
+# %%
+test = store.rows("test")
+rows = np.sort(stratified_subset(store.labels, test, min(map_jets, len(test)), seed))
+encoded = encode(run.encoder(), store, rows, torch.device("cpu"))
+places = tsne_map(encoded.pooled.numpy(), seed)
+fig = class_map(places, encoded.labels.numpy())
+stage.show(fig, "map", f"t-SNE of the frozen embeddings of {len(rows)} test jets, never trained with labels.")
+
+# %%
+near = np.argsort(((places[:, None] - places[None]) ** 2).sum(-1), 1)[:, 1:11]
+agree = float((encoded.labels.numpy()[near] == encoded.labels.numpy()[:, None]).mean())
+stage.finding(f"On the map {agree:.0%} of a jet's ten nearest neighbours are of its class; chance is {1 / len(store.classes):.0%}.")
+
+# %% [markdown]
+# ## What can be read from it?
+#
+# Energy-flow polynomials, N-subjettiness, soft-drop mass and multiplicity are what physicists compute by hand.
+# A linear map (ridge regression) reads each of them from the frozen embedding. To know what that is worth, it
+# reads the same from an *untrained* encoder (random features of the same network are not nothing) and from a
+# dozen hand-made features that are none of the targets.
+
+# %%
+train_rows = np.sort(stratified_subset(store.labels, store.rows("train"), min(2 * map_jets, whole), seed))
+torch.manual_seed(seed)
+networks = {"pre-trained": run.encoder(), "untrained": build_encoder(run.architecture, config.micro_batch).eval()}
+samples = {"train": train_rows, "test": rows}
+read = {name: store.read(chosen) for name, chosen in samples.items()}
+features = {
+    part: {name: encode(net, store, chosen, torch.device("cpu")).pooled.numpy() for name, net in networks.items()}
+    | {"hand-made": observables.hand_made(read[part])}
+    for part, chosen in samples.items()
+}
+targets = {part: observables.observables(some) for part, some in read.items()}
+scores = observables.compare(features["train"], targets["train"], features["test"], targets["test"], seed)
+fig = r2_by_observable(scores)
+stage.show(fig, "observables", f"How well a linear map reads each observable ({len(train_rows)} training, {len(rows)} test jets).")
+stage.table(scores, "observables", "R² with its bootstrap error, residual quantiles in the unit of each observable.")
+
+# %%
+guess = observables.predict_observables(features["train"]["pre-trained"], targets["train"], features["test"]["pre-trained"])
+fig = predicted_against_true(targets["test"], guess, "sdmass")
+stage.show(fig, "sdmass", "Soft-drop mass read from the frozen embedding against the true one, and the residuals.")
+
+# %%
+r2 = scores.pivot(index="target", columns="features", values="r2")
+better = r2.columns[r2.mean().argmax()]
+wins = int((r2["pre-trained"] > r2["untrained"]).sum())
+stage.finding(
+    f"Mean R² over {len(r2)} observables: " + ", ".join(f"{name} {r2[name].mean():.2f}" for name in r2)
+    + f"; best on average: {better}. Pre-training beats the untrained encoder on {wins} of {len(r2)}."
+)
+
+# %%
+stage.finish(
+    run=str(run.path),
+    store=str(store.path),
+    jets_seen=int(last.jets_seen),
+    loss_last=float(last.loss),
+    rank=float(last.rank_patches),
+    uncovered=alone,
+    few_shot=str(out / "few_shot.csv"),
+    neighbours=agree,
+    r2={name: float(r2[name].mean()) for name in r2},
+)
