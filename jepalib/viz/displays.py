@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -27,6 +29,7 @@ SYMBOLS = {
     "unidentified": ((), "s", "filled"),
 }
 PALE = 0.6  # of white in the colour of a target that another panel is about
+PATH = "#555555"
 HIDDEN = "#e6e6e6"  # particles that the sequence has not reached
 
 QUANTITIES = {  # what the colour may show: column or "pt", axis label, norm
@@ -37,7 +40,12 @@ QUANTITIES = {  # what the colour may show: column or "pt", axis label, norm
 }
 
 
-def _one(jets: Jets, row: int) -> Jets:
+def one_jet(jets: Jets, row: int) -> Jets:
+    """The jet of a row, on the CPU.
+
+    Raises:
+        JepalibError: there is no such row.
+    """
     if not 0 <= row < len(jets):
         raise JepalibError(f"display: there is no jet {row}; rows are 0 to {len(jets) - 1}")
     return jets.take([row]).to("cpu")
@@ -114,7 +122,7 @@ def jet_figure(jets: Jets, row: int = 0, color_by: str = "pt") -> Figure:
     Raises:
         JepalibError: no such jet or quantity.
     """
-    jet = _one(jets, row)
+    jet = one_jet(jets, row)
     figure = new_figure(1.3 * COLUMN, 4.3)
     ax = figure.subplots()
     _draw_colored(ax, jet, color_by)
@@ -132,7 +140,7 @@ def jet_gallery(jets: Jets, color_by: str = "pt") -> Figure:
         rows = (jets.labels == label).nonzero()[:, 0]
         ax.set_title(CLASS_TITLES[name], pad=3)
         if len(rows):
-            jet = _one(jets, int(rows[0]))
+            jet = one_jet(jets, int(rows[0]))
             _draw_colored(ax, jet, color_by, shrink=0.35)
             types.append(particle_types(jet).numpy())
         ax.set(xlim=(-0.85, 0.85), ylim=(-0.85, 0.85))
@@ -170,12 +178,20 @@ def mask_figure(jets: Jets, masks: Masks, row: int = 0, step: int | None = None)
     Raises:
         JepalibError: there is no such jet.
     """
-    jet = _one(jets, row)
+    jet = one_jet(jets, row)
     one = masks.take(jets.offsets, [row]).to("cpu")
     shown = one.order if step is None else one.order[: max(step, 1)]
     hidden = torch.ones(len(one.order), dtype=torch.bool)
     hidden[shown] = False
     blocks = len(one.targets)
+    figure = block_panels(blocks, lambda ax, block: _draw_masked(ax, jet, one, block, shown, hidden))
+    figure.suptitle(title_of(jet), fontsize=9.5)
+    symbol_legend(figure, particle_types(jet).numpy(), (*role_squares(blocks), *path_lines()))
+    return figure
+
+
+def block_panels(blocks: int, draw: Callable[[Axes, int], None]) -> Figure:
+    """A figure with square axes for each target block, filled by `draw(axes, block)`."""
     columns = 1 if blocks == 1 else 2 if blocks <= 4 else 4
     rows, width = -(-blocks // columns), {1: 1.3 * COLUMN, 2: 0.85 * PAGE, 4: PAGE}[columns]
     figure = new_figure(width, 0.95 * rows * width / columns + 0.6)
@@ -184,37 +200,53 @@ def mask_figure(jets: Jets, masks: Masks, row: int = 0, step: int | None = None)
         if block >= blocks:
             ax.remove()
             continue
-        _draw_masked(ax, jet, one, block, shown, hidden)
+        draw(ax, block)
         if blocks > 1:
             ax.set_title(f"target block {block + 1}")
             ax.label_outer()
-    figure.suptitle(title_of(jet), fontsize=9.5)
-    symbol_legend(figure, particle_types(jet).numpy(), _roles(blocks))
     return figure
 
 
-def _roles(blocks: int) -> tuple[Line2D, ...]:
-    """Legend handles of what `mask_figure` colours."""
+def pale(color: str) -> tuple[float, ...]:
+    """The colour of a target that another panel is about."""
+    return tuple(PALE + (1 - PALE) * c for c in to_rgb(color))
+
+
+def role_squares(blocks: int) -> tuple[Line2D, ...]:
+    """Legend handles of the colours of context, target and unused."""
     roles = [("context", CONTEXT), ("target", TARGET), ("unused", UNUSED)]
     if blocks > 1:
-        roles.insert(2, ("other target", tuple(PALE + (1 - PALE) * c for c in to_rgb(TARGET))))
-    squares = [Line2D([], [], linestyle="", marker="s", color=color, label=name) for name, color in roles]
-    path = Line2D([], [], color="#555555", linewidth=0.7, label="greedy sequence")
+        roles.insert(2, ("other target", pale(TARGET)))
+    return tuple(Line2D([], [], linestyle="", marker="s", color=color, label=name) for name, color in roles)
+
+
+def path_lines(color: str = PATH, width: float = 0.6) -> tuple[Line2D, ...]:
+    """Legend handles of what `draw_path` draws."""
+    path = Line2D([], [], color=color, linewidth=width, label="greedy sequence")
     ring = {"marker": "o", "markerfacecolor": "none", "markeredgecolor": "black", "markersize": 8}
-    return (*squares, path, Line2D([], [], linestyle="", label="its start", **ring))
+    return path, Line2D([], [], linestyle="", label="its start", **ring)
+
+
+def draw_path(ax: Axes, path: np.ndarray, color: str = PATH, width: float = 0.6) -> None:
+    """The greedy path through places (n x 2), with a ring around the first."""
+    ax.plot(path[:, 0], path[:, 1], color=color, linewidth=width, zorder=2)
+    ax.plot(*path[0], marker="o", markersize=9, markerfacecolor="none", markeredgecolor="black", zorder=4)
+
+
+def role_colors(masks: Masks, block: int) -> np.ndarray:
+    """RGBA of every token of one jet in the panel of a target block."""
+    colors = np.tile(to_rgba(UNUSED), (len(masks.context), 1))
+    colors[masks.context.numpy()] = to_rgba(CONTEXT)
+    colors[masks.targets.any(0).numpy()] = to_rgba(pale(TARGET))
+    colors[masks.targets[block].numpy()] = to_rgba(TARGET)
+    return colors
 
 
 def _draw_masked(
     ax: Axes, jet: Jets, masks: Masks, block: int, shown: torch.Tensor, hidden: torch.Tensor
 ) -> None:
-    context, target, unused = (np.array(to_rgba(c)) for c in (CONTEXT, TARGET, UNUSED))
-    colors = np.tile(unused, (len(hidden), 1))
-    colors[masks.context.numpy()] = context
-    colors[masks.targets.any(0).numpy()] = PALE + (1 - PALE) * target
-    colors[masks.targets[block].numpy()] = target
+    colors = role_colors(masks, block)
     colors[hidden.numpy()] = to_rgba(HIDDEN)
     frame(ax, jet)
-    path = jet.particles[shown, 4:6].numpy()
-    ax.plot(path[:, 0], path[:, 1], color="#555555", linewidth=0.6, zorder=2)
-    ax.plot(*path[0], marker="o", markersize=9, markerfacecolor="none", markeredgecolor="black", zorder=4)
+    draw_path(ax, jet.particles[shown, 4:6].numpy())
     draw_particles(ax, jet, colors, 1.0 if len(masks.targets) <= 4 else 0.5)

@@ -55,9 +55,72 @@ class MaskInspector:
         return _Panel(self).box
 
     def _ipython_display_(self) -> None:
-        from IPython.display import display
+        show(self)
 
-        display(self.controls() if is_live() else self.figure())
+
+def show(inspector: Any) -> None:
+    """Display an inspector's controls where someone watches, its figure where no one does."""
+    from IPython.display import display
+
+    display(inspector.controls() if is_live() else inspector.figure())
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as an image for a panel."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=140)
+    return buffer.getvalue()
+
+
+def slider(value: int, low: int, high: int, name: str) -> Any:
+    """A slider over whole numbers that speaks when it is let go."""
+    import ipywidgets as widgets
+
+    wide = widgets.Layout(width="26em")
+    return widgets.IntSlider(value, low, high, description=name, layout=wide, continuous_update=False)
+
+
+class MaskControls:
+    """A control for each parameter of `MaskConfig`."""
+
+    def __init__(self, config: MaskConfig) -> None:
+        import ipywidgets as widgets
+
+        wide = widgets.Layout(width="26em")
+        ratio = {"min": 0.05, "max": 1.0, "step": 0.05, "layout": wide, "continuous_update": False}
+        self.target_kind = widgets.Dropdown(
+            options=KINDS, value=config.target_kind, description="target kind"
+        )
+        self.context_kind = widgets.Dropdown(
+            options=KINDS, value=config.context_kind, description="context kind"
+        )
+        self.targets = slider(config.targets, 1, 8, "targets M")
+        self.target_ratio = widgets.FloatRangeSlider(
+            value=config.target_ratio, description="target ratio", **ratio
+        )
+        self.rest = widgets.Checkbox(config.context_ratio is None, description="context is all the rest")
+        self.context_ratio = widgets.FloatRangeSlider(
+            value=config.context_ratio or (0.4, 0.7), description="context ratio", **ratio
+        )
+
+    @property
+    def inputs(self) -> list[Any]:
+        """The controls in the order in which they are shown."""
+        return [
+            self.target_kind, self.targets, self.target_ratio,
+            self.context_kind, self.rest, self.context_ratio,
+        ]  # fmt: skip
+
+    @property
+    def config(self) -> MaskConfig:
+        """What the controls say."""
+        return MaskConfig(
+            targets=self.targets.value,
+            target_ratio=tuple(self.target_ratio.value),
+            context_ratio=None if self.rest.value else tuple(self.context_ratio.value),
+            target_kind=self.target_kind.value,
+            context_kind=self.context_kind.value,
+        )
 
 
 class _Panel:
@@ -67,32 +130,13 @@ class _Panel:
         import ipywidgets as widgets
 
         self.inspector = inspector
-        config, wide = inspector.config, widgets.Layout(width="26em")
-        ratio = {"min": 0.05, "max": 1.0, "step": 0.05, "layout": wide, "continuous_update": False}
-        number = {"layout": wide, "continuous_update": False}
-        self.row = widgets.IntSlider(0, 0, len(inspector.jets) - 1, description="jet", **number)
-        self.target_kind = widgets.Dropdown(
-            options=KINDS, value=config.target_kind, description="target kind"
-        )
-        self.context_kind = widgets.Dropdown(
-            options=KINDS, value=config.context_kind, description="context kind"
-        )
-        self.targets = widgets.IntSlider(config.targets, 1, 8, description="targets M", **number)
-        self.target_ratio = widgets.FloatRangeSlider(
-            value=config.target_ratio, description="target ratio", **ratio
-        )
-        self.rest = widgets.Checkbox(config.context_ratio is None, description="context is all the rest")
-        self.context_ratio = widgets.FloatRangeSlider(
-            value=config.context_ratio or (0.4, 0.7), description="context ratio", **ratio
-        )
+        self.row = slider(0, 0, len(inspector.jets) - 1, "jet")
+        self.masks = MaskControls(inspector.config)
         self.seed = widgets.BoundedIntText(inspector.seed, 0, 2**31 - 1, description="seed")
-        self.step = widgets.IntSlider(1, 1, 2, description="step through the sequence", **number)
+        self.step = slider(1, 1, 2, "step through the sequence")
         self.step.style.description_width = "initial"
         self.image = widgets.Image(format="png", width=560)
-        inputs = [
-            self.row, self.target_kind, self.targets, self.target_ratio,
-            self.context_kind, self.rest, self.context_ratio, self.seed, self.step,
-        ]  # fmt: skip
+        inputs = [self.row, *self.masks.inputs, self.seed, self.step]
         self.fit_steps()
         for control in inputs:
             control.observe(self.change, "value")
@@ -112,14 +156,5 @@ class _Panel:
 
     def draw(self) -> None:
         """Draw the masks anew with what the controls say."""
-        config = MaskConfig(
-            targets=self.targets.value,
-            target_ratio=tuple(self.target_ratio.value),
-            context_ratio=None if self.rest.value else tuple(self.context_ratio.value),
-            target_kind=self.target_kind.value,
-            context_kind=self.context_kind.value,
-        )
-        inspector = MaskInspector(self.inspector.jets, config, self.seed.value)
-        buffer = io.BytesIO()
-        inspector.figure(self.row.value, self.step.value).savefig(buffer, format="png", dpi=140)
-        self.image.value = buffer.getvalue()
+        inspector = MaskInspector(self.inspector.jets, self.masks.config, self.seed.value)
+        self.image.value = png(inspector.figure(self.row.value, self.step.value))

@@ -46,16 +46,16 @@ def test_controls_change_what_is_drawn(jets, monkeypatch):
     assert (drawn[-1][0], panel.step.max, panel.step.value) == (128, 128, 128)
     panel.step.value = 10
     assert drawn[-1][2] == 10
-    panel.targets.value = 3
+    panel.masks.targets.value = 3
     assert len(drawn[-1][1].targets) == 3
-    panel.target_ratio.value = (0.1, 0.1)
+    panel.masks.target_ratio.value = (0.1, 0.1)
     assert drawn[-1][1].targets.sum(1).tolist() == [13] * 3
     before = drawn[-1][1].targets
     panel.seed.value = 9
     assert not torch.equal(before, drawn[-1][1].targets)
-    panel.rest.value = True
+    panel.masks.rest.value = True
     assert torch.equal(drawn[-1][1].context, ~drawn[-1][1].targets.any(0))
-    panel.target_kind.value = "random"
+    panel.masks.target_kind.value = "random"
     places = drawn[-1][1].targets[0][drawn[-1][1].order].nonzero()[:, 0]
     assert (places.diff() > 1).any()
 
