@@ -9,6 +9,7 @@ torch's own `scaled_dot_product_attention` is used. A bias is a flat array on th
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,8 @@ from torch.nn import functional as F
 from jepalib.models import kernels
 from jepalib.models.layout import Layout
 
+WHOLE = 8  # the kernels take heads of multiples of so many channels
+
 
 def attention(
     qkv: Float[Tensor, "tokens triple"],
@@ -37,16 +40,23 @@ def attention(
 
     Args:
         qkv: queries, keys and values side by side.
-        bias: as `bias_of_pairs` makes it, or None.
+        bias: as `bias_of_pairs` makes it (on a CPU its symmetry is used), or None.
         dropout: rate at which attention weights are dropped.
     """
     if not len(qkv):
         return qkv[:, : qkv.shape[1] // 3]
     if qkv.is_cuda or dropout:
         return _padded_attention(qkv, bias, layout, heads, dropout)
-    if bias is None:  # in a type that numpy has
-        bias = qkv.new_empty(0, dtype=torch.promote_types(qkv.dtype, torch.float32))
-    return _PackedAttention.apply(qkv, bias, layout, heads)
+    real = torch.promote_types(qkv.dtype, torch.float32)  # a type that numpy has
+    bias = qkv.new_empty(0, dtype=real) if bias is None else bias.to(real)
+    channels = qkv.shape[1] // (3 * heads)
+    missing = -channels % WHOLE
+    if missing:
+        qkv = F.pad(qkv.unflatten(1, (3 * heads, channels)), (0, missing)).flatten(1)
+    attended = _PackedAttention.apply(qkv, bias, layout, heads, 1 / math.sqrt(channels))
+    if missing:
+        attended = attended.unflatten(1, (heads, -1))[..., :channels].flatten(1)
+    return attended
 
 
 def bias_of_pairs(values: Float[Tensor, "pairs heads"], layout: Layout, lead: int = 0) -> Tensor:
@@ -86,58 +96,57 @@ def _dense(bias: Tensor, layout: Layout, heads: int) -> Tensor:
 
 class _PackedAttention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, qkv: Tensor, bias: Tensor, layout: Layout, heads: int) -> Tensor:
-        exact = qkv.dtype == torch.float64
-        real = qkv if exact else qkv.float()
-        out = real.new_empty(len(qkv), qkv.shape[1] // 3)
-        lse = real.new_empty(heads, len(qkv))
-        places = layout.offsets.numpy(), bias.detach().numpy(), layout.bias_offsets(heads).numpy()
-        arrays = out.numpy(), lse.numpy()
-        numbers = real.detach().contiguous().numpy()
-        in_parallel(layout, lambda a, b: kernels.attend(numbers, *places, heads, exact, a, b, *arrays))
-        ctx.save_for_backward(qkv, bias, lse)
-        ctx.layout, ctx.heads = layout, heads
+    def forward(
+        ctx: Any, qkv: Tensor, bias: Tensor, layout: Layout, heads: int, scale: float
+    ) -> Float[Tensor, "tokens width"]:
+        batch = _batch(qkv, bias, layout, heads, scale)
+        out = bias.new_empty(len(qkv), qkv.shape[1] // 3)
+        norms = bias.new_empty(2, heads, len(qkv))
+        arrays = out.numpy(), norms.numpy()
+        in_parallel(layout, lambda a, b: kernels.attend(batch, a, b, *arrays))
+        ctx.save_for_backward(qkv, bias, norms)
+        ctx.arguments = layout, heads, scale
         return out.to(qkv.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
-        qkv, bias, lse = ctx.saved_tensors
-        layout, heads = ctx.layout, ctx.heads
-        exact = qkv.dtype == torch.float64
-        real = (qkv if exact else qkv.float()).contiguous()
-        grad_qkv = torch.empty_like(real)
-        grad_bias = torch.zeros_like(bias) if ctx.needs_input_grad[1] else bias.new_empty(0)
-        places = layout.offsets.numpy(), bias.numpy(), layout.bias_offsets(heads).numpy()
-        numbers = real.numpy()
-        arrays = lse.numpy(), grad.to(real.dtype).contiguous().numpy(), grad_qkv.numpy(), grad_bias.numpy()
-        in_parallel(
-            layout, lambda a, b: kernels.attend_backward(numbers, *places, heads, exact, a, b, *arrays)
-        )
-        return grad_qkv.to(qkv.dtype), grad_bias if ctx.needs_input_grad[1] else None, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        qkv, bias, norms = ctx.saved_tensors
+        batch = _batch(qkv, bias, *ctx.arguments)
+        wanted = ctx.needs_input_grad[1]
+        grad_qkv, grad_bias = bias.new_empty(qkv.shape), bias.new_empty(len(bias) if wanted else 0)
+        arrays = norms.numpy(), grad.to(bias.dtype).contiguous().numpy(), grad_qkv.numpy(), grad_bias.numpy()
+        in_parallel(ctx.arguments[0], lambda a, b: kernels.attend_backward(batch, a, b, *arrays))
+        return grad_qkv.to(qkv.dtype), grad_bias if wanted else None, None, None, None
+
+
+def _batch(qkv: Tensor, bias: Tensor, layout: Layout, heads: int, scale: float) -> kernels.Batch:
+    numbers = qkv.detach().to(bias.dtype).contiguous().numpy()
+    offsets, bias_offsets = layout.offsets.numpy(), layout.bias_offsets(heads).numpy()
+    return kernels.Batch(numbers, offsets, bias.detach().numpy(), bias_offsets, heads, scale)
 
 
 class _SpreadPairs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, layout: Layout, lead: int) -> Tensor:
-        heads = values.shape[1]
-        bias_offsets = layout.bias_offsets(heads)
-        bias = values.new_empty(int(bias_offsets[-1]))
         ctx.layout, ctx.lead, ctx.shape = layout, lead, values.shape
-        places = layout.offsets.numpy(), bias_offsets.numpy(), heads, lead
-        pairs = layout.pair_offsets(lead).numpy()
-        numbers, target = values.detach().contiguous().numpy(), bias.numpy()
-        in_parallel(layout, lambda a, b: kernels.spread_pairs(numbers, *places, a, b, pairs, target))
+        pairs = _pairs(layout, lead, values.shape[1])
+        bias = values.new_empty(int(pairs.bias_offsets[-1]))
+        arrays = values.detach().contiguous().numpy(), bias.numpy()
+        in_parallel(layout, lambda a, b: kernels.spread_pairs(pairs, a, b, *arrays))
         return bias
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        layout, heads = ctx.layout, ctx.shape[1]
+        pairs = _pairs(ctx.layout, ctx.lead, ctx.shape[1])
         values = grad.new_empty(ctx.shape)
-        places = layout.offsets.numpy(), layout.bias_offsets(heads).numpy(), heads, ctx.lead
-        pairs = layout.pair_offsets(ctx.lead).numpy()
-        numbers, target = grad.contiguous().numpy(), values.numpy()
-        in_parallel(layout, lambda a, b: kernels.collect_pairs(numbers, *places, a, b, pairs, target))
+        arrays = grad.contiguous().numpy(), values.numpy()
+        in_parallel(ctx.layout, lambda a, b: kernels.collect_pairs(pairs, a, b, *arrays))
         return values, None, None
+
+
+def _pairs(layout: Layout, lead: int, heads: int) -> kernels.Pairs:
+    edges, bias_offsets = layout.pair_offsets(lead).numpy(), layout.bias_offsets(heads).numpy()
+    return kernels.Pairs(edges, lead, layout.offsets.numpy(), bias_offsets, heads)
 
 
 def in_parallel(layout: Layout, kernel: Callable[[int, int], None]) -> None:
