@@ -48,7 +48,7 @@ def iterate_top(
     """Jets of a top tagging file (labels: 0 QCD, 1 top), in chunks of at most `chunk`.
 
     Jet observables are computed from all constituents, soft-drop mass and tau_1 … tau_4
-    among them (FastJet, about 0.7 ms a jet). Jets without constituents are dropped and
+    among them (FastJet, about 1 ms a jet). Jets without constituents are dropped and
     counted.
 
     Args:

@@ -1,12 +1,13 @@
 """The twins against what is known of the public data sets, with many jets (minutes).
 
 Tolerance of every entry: three statistical standard errors plus the systematic difference
-that is allowed and stated beside the value. The quark–gluon numbers belong to the public
-sample: mean multiplicities of quark and gluon jets, and the AUC of the multiplicity alone
-(arXiv:1810.05165). For top tagging no such numbers of the sample itself are at hand: the
-peak is that of JetClass tops after a detector and without multiparton interactions, and
-tau_32 is held against the published cut on another sample (arXiv:1108.2701: half of the
-tops with jet mass near the top's at a fake rate of 4.1 %, particle level, R = 1).
+that is allowed and stated beside the value. Quark–gluon: about 33 and 53 particles a jet,
+and an AUC of about 0.84 of their number alone, are known of the public sample
+(arXiv:1810.05165). For top tagging no such numbers of the sample itself are at hand. The
+mass peak and the medians of tau_32 are held near those of JetClass (166 GeV; 0.51 and
+0.76), half of the tops must have fewer fakes than the 4.1 % published for tau_32 on another
+sample (arXiv:1108.2701: particle level, R = 1, ungroomed mass), and the two AUC are our own
+of 5,500 jets a class, so that a change of the chain is seen.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def test_top_mass_peak(top: Jets) -> None:
     mass = top.observable("sdmass").numpy()[top.labels.numpy() == 1]
     inside = mass[np.abs(mass - 170) < 25]
     assert len(inside) > 0.6 * len(mass)
-    assert 166 < np.median(inside) < 175
+    assert abs(np.median(inside) - 170) < 3 * 1.25 * inside.std() / np.sqrt(len(inside)) + 4
 
 
 def test_top_multiplicities(top: Jets) -> None:
@@ -60,16 +61,19 @@ def test_mass_and_tau32_tag_tops(top: Jets) -> None:
     mass, signal = top.observable("sdmass").numpy(), top.labels.numpy() == 1
     tau2, tau3 = top.observable("tau2").numpy(), top.observable("tau3").numpy()
     tau32 = np.divide(tau3, tau2, out=np.ones_like(tau3), where=tau2 > 0)
-    assert roc_auc_score(signal, -tau32) > 0.8
+    for chosen, expected in ((signal, 0.51), (~signal, 0.76)):
+        error = 1.25 * tau32[chosen].std() / np.sqrt(chosen.sum())
+        assert abs(np.median(tau32[chosen]) - expected) < 3 * error + 0.03
+    assert abs(roc_auc_score(signal, -tau32) - 0.89) < 3 * auc_error(0.89, 1500) + 0.02
+    assert abs(roc_auc_score(signal, mass) - 0.90) < 3 * auc_error(0.90, 1500) + 0.02
     score = np.where((mass > 140) & (mass < 210), 1 - tau32, -1)
-    assert 0.9 < roc_auc_score(signal, score) < 0.97
     cut = np.quantile(score[signal], 0.5)
-    assert 0.005 < (score[~signal] >= cut).mean() < 0.041
+    assert 0.004 < (score[~signal] >= cut).mean() < 0.041
 
 
 def test_quark_gluon_multiplicities(quark_gluon: Jets) -> None:
     counts, quark = quark_gluon.observable("nparticles").numpy(), quark_gluon.labels.numpy() == 1
-    for chosen, expected in ((quark, 33.4), (~quark, 53.0)):
+    for chosen, expected in ((quark, 33), (~quark, 53)):
         error = counts[chosen].std() / np.sqrt(chosen.sum())
         assert abs(counts[chosen].mean() - expected) < 3 * error + 1.0
 
