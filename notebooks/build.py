@@ -2,6 +2,8 @@
 
 python notebooks/build.py             notebooks/text/*.py  ->  notebooks/*.ipynb (without outputs)
 python notebooks/build.py --text      the other way, after editing in JupyterLab
+
+The points of sweeps are in points/ of both folders.
 """
 
 from __future__ import annotations
@@ -47,17 +49,27 @@ def to_text(source: Path) -> str:
     return jupytext.writes(notebook, fmt="py:percent")
 
 
+def pairs() -> list[tuple[Path, Path]]:
+    """Every text with its notebook, whichever of the two is there."""
+    both = []
+    for folder, names in ((".", "[0-9][0-9]_*"), ("points", "*")):
+        texts, notebooks = HERE / "text" / folder, HERE / folder
+        stems = {p.stem for p in (*texts.glob(f"{names}.py"), *notebooks.glob(f"{names}.ipynb"))}
+        both += [(texts / f"{stem}.py", notebooks / f"{stem}.ipynb") for stem in sorted(stems)]
+    return both
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--text", action="store_true", help="write the text from the notebooks")
-    if parser.parse_args().text:
-        for source in sorted(HERE.glob("[0-9][0-9]_*.ipynb")):
-            (HERE / "text" / f"{source.stem}.py").write_text(to_text(source))
-    else:
-        for source in sorted((HERE / "text").glob("[0-9][0-9]_*.py")):
-            (HERE / f"{source.stem}.ipynb").write_text(from_text(source))
+    to_texts = parser.parse_args().text
+    for text, notebook in pairs():
+        if to_texts and notebook.is_file():
+            text.write_text(to_text(notebook))
+        elif not to_texts and text.is_file():
+            notebook.write_text(from_text(text))
 
 
 if __name__ == "__main__":

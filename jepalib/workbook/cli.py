@@ -1,4 +1,4 @@
-"""The command line: `jepalib simulate | convert | pretrain | adapt | embed | predict | run`.
+"""The command line: `jepalib simulate | convert | pretrain | adapt | embed | predict | run | sweep`.
 
 Heavy imports are inside the commands, so that ``--help`` is quick.
 """
@@ -206,18 +206,23 @@ def predict(
     predict_files(adapted, files, out, quiet)
 
 
+ProfileName = Annotated[str, typer.Option(help="smoke, laptop or paper.")]
+Parameters = Annotated[
+    list[str], typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="Another value of a parameter.")
+]
+Out = Annotated[Path | None, typer.Option(help="Folder for the results; runs/PROFILE by default.")]
+Force = Annotated[bool, typer.Option("--force", help="Run again what is done already.")]
+
+
 @app.command()
 def run(
     notebooks: Annotated[
         list[str] | None, typer.Argument(help="Notebooks by name, number or path; all when none is given.")
     ] = None,
-    profile: Annotated[str, typer.Option(help="smoke, laptop or paper.")] = "laptop",
-    parameters: Annotated[
-        list[str],
-        typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="Another value of a parameter."),
-    ] = [],  # noqa: B006
-    out: Annotated[Path | None, typer.Option(help="Folder for the results; runs/PROFILE by default.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Run again what is done already.")] = False,
+    profile: ProfileName = "laptop",
+    parameters: Parameters = [],  # noqa: B006
+    out: Out = None,
+    force: Force = False,
     quiet: Quiet = False,
 ) -> None:
     """Run the numbered notebooks in order and gather them in index.html."""
@@ -225,6 +230,41 @@ def run(
 
     if not run_notebooks(notebooks or [], profile, parameters, out, force, quiet):
         raise typer.Exit(1)
+
+
+@app.command()
+def sweep(
+    notebook: Annotated[str, typer.Argument(help="The collecting notebook, such as 07_ablations.")],
+    profile: ProfileName = "laptop",
+    parameters: Parameters = [],  # noqa: B006
+    out: Out = None,
+    show: Annotated[
+        bool, typer.Option("--list", help="Only say what points there are, and which are done.")
+    ] = False,
+    points: Annotated[list[str], typer.Option("--point", help="This point only; may be repeated.")] = [],  # noqa: B006
+    share: Annotated[
+        str,
+        typer.Option(
+            metavar="I/N", help="Every N-th point from the I-th on, counted from 0: a job array's share."
+        ),
+    ] = "",
+    workers: Workers = None,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make the points of a sweep, each by itself: what a cluster runs as a job array."""
+    from jepalib.workbook.job_array import chosen, planned, state
+    from jepalib.workbook.sweeps import make_points
+
+    if workers is not None and workers < 1:
+        raise JepalibError(f"--workers {workers}: give a whole number of at least 1")
+    jobs = chosen(planned(notebook, profile, parameters, out), points, share)
+    if show:
+        for job in jobs:
+            print(f"{job.short:32s} {state(job)}")
+        return
+    make_points(jobs, workers or 0, force, quiet)
+    print(f"{len(jobs)} points are done")
 
 
 def main() -> None:

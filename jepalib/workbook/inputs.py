@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from jepalib.data.convert import convert
@@ -16,13 +17,16 @@ from jepalib.jets import Jets
 from jepalib.workbook.notebook import Stage, project_root
 
 
-def simulated_store(stage: Stage, jets_per_class: Mapping[str, int], seed: int) -> JetStore:
+def simulated_store(
+    stage: Stage, jets_per_class: Mapping[str, int], seed: int, dataset: str = "jetclass"
+) -> JetStore:
     """A store of simulated jets, made once and kept in the run folder.
 
     Args:
         stage: the notebook that asks.
         jets_per_class: number of jets of each class by split.
         seed: of the simulation.
+        dataset: which jets, of `data.datasets.DATASETS`.
 
     Raises:
         JepalibError: no jets are asked for, as in the profile `paper`.
@@ -32,10 +36,33 @@ def simulated_store(stage: Stage, jets_per_class: Mapping[str, int], seed: int) 
             f"nothing to simulate ({dict(jets_per_class)}): give data_dir, a store or JetClass files"
         )
     sizes = "-".join(str(n) for n in jets_per_class.values())
-    folder = stage.run_dir / "data" / f"simulated-{sizes}-seed{seed}"
+    kind = "simulated" if dataset == "jetclass" else f"simulated-{dataset}"
+    folder = stage.run_dir / "data" / f"{kind}-{sizes}-seed{seed}"
     for split, jets in jets_per_class.items():
-        simulate(folder / "files", split, jets, seed=seed)
+        simulate(folder / "files", split, jets, seed=seed, dataset=dataset)
     return _noted(stage, convert([folder / "files"], folder / "store"))
+
+
+def dataset_store(
+    stage: Stage, dataset: str, data_dir: str, jets_per_class: Mapping[str, int], seed: int
+) -> JetStore:
+    """Jets of another public data set: the user's files or store, or a simulated twin.
+
+    Args:
+        dataset: "top" or "quark-gluon".
+        data_dir: where the public files lie; empty for the twin.
+        jets_per_class: of the twin, by split.
+        seed: of the simulation.
+
+    Raises:
+        JepalibError: there are no such files, or the store holds another data set.
+    """
+    if not data_dir:
+        return simulated_store(stage, jets_per_class, seed, dataset)
+    store = own_store(stage, data_dir)
+    if store.dataset != dataset:
+        raise JepalibError(f"{store.path} holds {store.dataset} jets, not {dataset}; give its own folder")
+    return store
 
 
 def own_store(stage: Stage, data_dir: str) -> JetStore:
@@ -58,12 +85,15 @@ def earlier_store(stage: Stage, data_dir: str) -> JetStore:
     return own_store(stage, data_dir or stage.earlier("01_explore")["store"])
 
 
+def some_rows(store: JetStore, split: str, number: int, seed: int = 0) -> np.ndarray | range:
+    """Rows of a number of jets with all classes alike, at most what the split has."""
+    rows = store.rows(split)
+    return rows if number >= len(rows) else stratified_subset(store.labels, rows, number, seed, store.classes)
+
+
 def some_jets(store: JetStore, split: str, number: int, seed: int = 0) -> Jets:
     """A number of jets with all classes alike, at most what the split has, mixed."""
-    rows = store.rows(split)
-    if number < len(rows):
-        rows = stratified_subset(store.labels, rows, number, seed)
-    jets = store.read(rows)
+    jets = store.read(some_rows(store, split, number, seed))
     order = torch.randperm(len(jets), generator=torch.Generator().manual_seed(seed))
     return jets.take(order[jets.counts[order] >= 2])
 

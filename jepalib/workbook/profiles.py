@@ -82,6 +82,11 @@ LAPTOP = replace(
     supervised_steps=300,
     transfer_steps=60,
     transfer_seeds=2,
+    ablation_seeds=2,
+    ablation_size="nano",
+    ablation_steps=100,
+    ablation_batch=64,
+    probe_jets=5_000,
 )
 SMOKE = replace(
     LAPTOP,

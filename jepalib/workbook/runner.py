@@ -36,15 +36,12 @@ GALLERY_PROFILE = "laptop"  # the default run; its figures are the project's gal
 
 @dataclass(frozen=True)
 class Job:
-    """One notebook with the parameters it will get."""
+    """One notebook with the parameters it will get; `name` is the folder of its results in `run_dir`."""
 
     source: Path
     parameters: dict[str, Any]
     run_dir: Path
-
-    @property
-    def name(self) -> str:
-        return self.source.stem
+    name: str
 
     @property
     def key(self) -> str:
@@ -57,6 +54,11 @@ class Job:
     @property
     def manifest(self) -> Path:
         return self.run_dir / self.name / MANIFEST
+
+    @property
+    def output(self) -> Path:
+        """The executed notebook, beside the folder of its results."""
+        return self.run_dir / f"{self.name}.ipynb"
 
     def done(self) -> dict[str, Any] | None:
         """The manifest of an earlier run that still holds, else None."""
@@ -86,7 +88,7 @@ def plan(names: list[str], profile: str, settings: list[str], run_dir: Path | No
     sources = notebook_paths(root / "notebooks", names)
     parameters = {p.stem: read_parameters(nbformat.read(p, as_version=4), p.name) for p in sources}
     resolved = resolve(parameters, values, given)
-    return [Job(path, resolved[path.stem], run_dir) for path in sources]
+    return [Job(path, resolved[path.stem], run_dir, path.stem) for path in sources]
 
 
 def run(
@@ -106,7 +108,7 @@ def run(
         if earlier:
             _say(f"{title}: done already, in {earlier['seconds']:.0f} s on {earlier['started'][:16]}", quiet)
             continue
-        failed = _run_one(job, title, quiet)
+        failed = run_job(job, title, quiet)
         if failed:
             _say_failure(job, failed)
             break
@@ -118,18 +120,18 @@ def run(
     return failed is None
 
 
-def _run_one(job: Job, title: str, quiet: bool) -> Failure | None:
+def run_job(job: Job, title: str, quiet: bool) -> Failure | None:
+    """Executes one notebook and writes its manifest, whatever it was before; the failure, or None."""
     folder = job.run_dir / job.name
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for stale in (job.manifest, folder / RESULT):
         stale.unlink(missing_ok=True)
     notebook = nbformat.read(job.source, as_version=4)
     started, clock = datetime.now(UTC), time.monotonic()
     _say(f"{title}: starts", quiet)
     watch = Watch(title, len(notebook.cells) + 1, quiet)  # papermill adds a cell with the parameters
-    output = job.run_dir / f"{job.name}.ipynb"
     os.environ[KEY] = job.key
-    failure = execute(job.source, output, job.parameters, project_root(), watch)
+    failure = execute(job.source, job.output, job.parameters, project_root(), watch)
     if failure is None and not (folder / RESULT).is_file():
         failure = Failure("the notebook ended without a result; its last cell must call stage.finish(…)")
     manifest = {
@@ -163,7 +165,7 @@ def _say(text: str, quiet: bool) -> None:
 def _say_failure(job: Job, failure: Failure) -> None:
     where = f" in {failure.cell}" if failure.cell else ""
     print(f"{job.name} failed{where}: {failure.reason}", file=sys.stderr)
-    print(f"what it did up to there: {job.run_dir / job.name}.ipynb", file=sys.stderr, flush=True)
+    print(f"what it did up to there: {job.output}", file=sys.stderr, flush=True)
 
 
 def run_notebooks(
