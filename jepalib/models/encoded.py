@@ -23,7 +23,7 @@ class Encoded:
     """
 
     tokens: Float[Tensor, "tokens width"]
-    cls: Float[Tensor, "jets width"] | None
+    cls: Float[Tensor, "jets jet_width"] | None
     offsets: Int[Tensor, " edges"]
 
     def __len__(self) -> int:

@@ -139,7 +139,7 @@ def run_probe(arm: Arm, rows: np.ndarray, seed: int) -> dict[str, object]:
     train, test = arm.encode(rows), arm.encoded_test
     labels = test.labels.numpy()
     probe = linear_probe(train.pooled, train.labels.numpy(), test.pooled, labels, seed)
-    metrics = tagging_metrics(probe.probabilities, labels, arm.store.classes)
+    metrics = tagging_metrics(probe.probabilities[:, : len(arm.store.classes)], labels, arm.store.classes)
     return {**metrics, "C": probe.setting, "test_jets": len(arm.test)}
 
 

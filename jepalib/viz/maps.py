@@ -6,7 +6,6 @@ import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 
-from jepalib.errors import JepalibError
 from jepalib.schema import CLASS_TITLES, CLASSES
 from jepalib.viz.style import CLASS_LOOK, PAGE, new_figure
 
@@ -15,12 +14,7 @@ def class_map(places: Float[np.ndarray, "jets 2"], labels: Int[np.ndarray, " jet
     """A t-SNE map with the ten classes, and the same once for each class before all others in grey.
 
     Ten colours on top of each other tell little: the small panels show where a class lies.
-
-    Raises:
-        JepalibError: as many labels as places are needed.
     """
-    if len(places) != len(labels):
-        raise JepalibError(f"class_map: {len(places)} places for {len(labels)} labels")
     figure = new_figure(PAGE, 3.5)
     grid = figure.add_gridspec(1, 2, width_ratios=(1.0, 1.4), wspace=0.05)
     axes = [figure.add_subplot(grid[0])]

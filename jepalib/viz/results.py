@@ -49,7 +49,7 @@ def _lines(ax: Axes, metrics: pd.DataFrame, columns: Sequence[str], prefix: str 
 
 
 def training_curves(metrics: pd.DataFrame) -> Figure:
-    """Loss and its parts, effective rank, spectrum AUC, and probe accuracy against the step.
+    """Loss and its parts, effective rank, spectrum AUC, and accuracy (of probes, or in training) against the step.
 
     Args:
         metrics: one row a step of ``metrics.jsonl``: `step`, `loss`, `loss_*`, and where
@@ -64,7 +64,7 @@ def training_curves(metrics: pd.DataFrame) -> Figure:
         ("loss", ["loss", *[c for c in _columns(metrics, "loss_") if c != "loss"]], "loss_"),
         ("effective rank", _columns(metrics, "rank"), "rank_"),
         ("AUC of the variance spectrum", _columns(metrics, "spectrum_auc"), "spectrum_auc_"),
-        ("probe accuracy", _columns(metrics, "accuracy"), ""),
+        ("accuracy", _columns(metrics, "accuracy"), ""),
     ]
     panels = [panel for panel in panels if panel[1]]
     figure = new_figure(PAGE, 2.9 if len(panels) < 3 else 5.4)

@@ -134,6 +134,7 @@ for name, store in stores.items():
 table = pd.concat(tables, ignore_index=True)
 called = {(run.config.method, mode): arm for arm, (run, mode) in arms.items()}
 table["arm"] = [called[key] for key in zip(table.pretrained, table["mode"])]
+table = table.sort_values("arm", key=lambda names: names.map(list(arms).index), kind="stable")
 
 # %%
 metrics = ["accuracy", "auc_ovo", "rej_50", "rej_30"]

@@ -24,7 +24,7 @@ def test_training_curves_draw_what_was_logged():
     table = metrics(loss_particle=0.5, rank_cls=rank, spectrum_auc_cls=0.8, pid_accuracy=0.4, alarm=None)
     figure = results.training_curves(table)
     titles = [ax.get_ylabel() for ax in figure.axes]
-    assert titles == ["loss", "effective rank", "AUC of the variance spectrum", "probe accuracy"]
+    assert titles == ["loss", "effective rank", "AUC of the variance spectrum", "accuracy"]
     assert all(ax.get_xlabel() == "step" for ax in figure.axes)
     loss, parts = figure.axes[0].lines
     assert np.array_equal(loss.get_ydata(), table.loss)
