@@ -23,7 +23,8 @@ from jepalib.schema import CLASSES
 
 ABOUT = """\
 **Supervised training** uses the label of every jet: the encoder and a class-attention head learn to tell the
-classes apart by cross-entropy. There is no mask, no teacher and no predictor; the encoder is kept for transfer."""
+classes apart by cross-entropy. There is no mask, no teacher and no predictor; the encoder is kept for
+transfer."""
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def _lines(ax: Axes, metrics: pd.DataFrame, columns: Sequence[str], prefix: str 
 
 
 def training_curves(metrics: pd.DataFrame) -> Figure:
-    """Loss and its parts, effective rank, spectrum AUC, and accuracy (of probes, or in training) against the step.
+    """Loss and its parts, effective rank, spectrum AUC, and accuracy (of probes, of training) by step.
 
     Args:
         metrics: one row a step of ``metrics.jsonl``: `step`, `loss`, `loss_*`, and where

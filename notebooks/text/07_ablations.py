@@ -71,7 +71,7 @@ plan.style.hide(axis="index")
 points = run_points(stage, sweep, workers)
 val_jets = int(points.val_jets.iloc[0])
 stage.finding(
-    f"{len(points)} points: {points.row.nunique()} rows, {points.seed.nunique()} seeds each, {points.steps.max()} "
+    f"{len(points)} points: {points.row.nunique()} rows, seeds of each: {points.seed.nunique()}; {points.steps.max()} "
     f"steps of {ablation_batch} jets, {int(points.train_jets.iloc[0])} training jets of the SVM, {val_jets} for validation."
 )
 
@@ -130,8 +130,9 @@ trends = ablations.trends(points)
 if len(trends):
     stage.table(trends, "trends", f"Differences to the first row of each table, with the interval of {CONFIDENCE:.0%}.")
 for trend in trends.itertuples():
+    error = f" ± {trend.error:.3f}" if pd.notna(trend.error) else ""
     stage.finding(
-        f"Table {trend.table}, {trend.setting} against {trend.against}: {trend.difference:+.3f} ± {trend.error:.3f} "
+        f"Table {trend.table}, {trend.setting} against {trend.against}: {trend.difference:+.3f}{error} "
         f"(published {trend.published:+.3f}): {trend.verdict}."
     )
 
@@ -140,7 +141,7 @@ stage.finish(
     points=len(points),
     seeds=int(points.seed.nunique()),
     accuracy=rows.accuracy.to_dict(),
-    spread=rows.spread.to_dict(),
+    spread=rows.spread.dropna().to_dict(),
     rank=rows["rank"].to_dict(),
     trends={f"Table {t.table}: {t.setting}": t.verdict for t in trends.itertuples()},
 )
