@@ -35,8 +35,8 @@ constituents of a jet, with a bias for each pair from its physics (distance, kT,
 gives one vector per constituent and one, [CLS], for the jet. The student is trained by gradient; the teacher
 follows as a moving average of it. The loss compares predicted with actual target vectors, for constituents
 and for [CLS]; a regulariser (KoLeo) pushes the jets of a batch apart. *Probes* are small classifiers on the
-side: they read particle type and displacement from the embeddings but send no gradient back, so that they only tell
-what is in there."""
+side: they read particle type and displacement from the embeddings but send no gradient back, so that they
+only tell what is in there."""
 REGULARISERS = {"koleo": 0.1, "sigreg": 0.05, "none": 0.0}  # with the paper's weights
 
 

@@ -115,6 +115,22 @@ def store(typing, vector, at, index):
 
 
 @intrinsic
+def prefetch(typing, at, count):
+    """Has the so many numbers from here on brought to the second-level cache, and does not wait."""
+
+    def generate(context, builder, signature, args):
+        byte, line = ir.IntType(8).as_pointer(), args[1].type(64 * 8 // at.dtype.bitwidth)
+        kind = ir.FunctionType(ir.VoidType(), [byte, _int, _int, _int])
+        fetch = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
+        with cgutils.for_range_slice(builder, line.type(0), args[1], line, line.type) as (i, _):
+            place = builder.bitcast(builder.gep(args[0], [i]), byte)
+            builder.call(fetch, [place, _int(0), _int(2), _int(1)])  # to read, second level, data
+        return context.get_dummy_value()
+
+    return types.void(at, types.intp), generate
+
+
+@intrinsic
 def repeat(typing, at, number):
     """A number in all lanes, of the kind that `at` points to."""
 
