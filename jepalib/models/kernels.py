@@ -26,12 +26,14 @@ from jepalib.models.vectors import (
     load,
     maximum,
     pointer,
+    prefetch,
     repeat,
     store,
     tile,
     transpose,
 )
 
+SHORT = 32  # tokens: while a jet up to this length is worked on, the next one is fetched
 LOG2E = math.log2(math.e)  # scores are kept in units of ln 2: powers of 2 are cheaper than of e
 
 
@@ -96,6 +98,25 @@ def _scratch(offsets, first, last, squares, channels, kind):
     length = row_length(longest)
     room = np.zeros(length * (squares * longest + channels + 2) + 16, kind)
     return room[-(room.ctypes.data // room.itemsize) % 16 :]
+
+
+@_compile
+def _next(offsets, jet, last):
+    """Tokens of the next jet if it is to be fetched meanwhile, else 0.
+
+    A head's rows lie too far apart for the processor to foresee the next one. A long jet
+    has work to hide that behind, and the next one would drive it from the cache.
+    """
+    if jet + 1 == last or offsets[jet + 1] - offsets[jet] > SHORT:
+        return 0
+    return min(offsets[jet + 2] - offsets[jet + 1], SHORT)
+
+
+@_compile
+def _fetch(array, begin, count, part, parts):
+    """Asks for one of so many parts of `count` numbers of a flat array."""
+    share = (count + parts - 1) // parts
+    prefetch(pointer(array, begin + part * share), min(share, count - part * share))
 
 
 @_compile
@@ -168,10 +189,13 @@ def attend(batch, first, last, out, norms):
     qkv, results = batch.qkv.reshape(-1), out.reshape(-1)
     for jet in range(first, last):
         begin, n = batch.offsets[jet], batch.offsets[jet + 1] - batch.offsets[jet]
+        end, following = begin + n, _next(batch.offsets, jet, last)
         length = row_length(n)
         qt = Matrix(pointer(room, 2 * length), length, 1)
         p = Matrix(ahead(qt.at, d * length), length, 1)
         for h in range(batch.heads if n else 0):
+            _fetch(qkv, 3 * width * end, 3 * width * following, h, batch.heads)
+            _fetch(results, width * end, width * following, h, batch.heads)
             q = _rows(qkv, begin, 3 * width, h * d)
             k = _rows(qkv, begin, 3 * width, width + h * d)
             v = _rows(qkv, begin, 3 * width, 2 * width + h * d)
@@ -221,12 +245,16 @@ def attend_backward(batch, first, last, norms, grad, grad_qkv, grad_bias):
     qkv, grads, results = batch.qkv.reshape(-1), grad.reshape(-1), grad_qkv.reshape(-1)
     for jet in range(first, last):
         begin, n = batch.offsets[jet], batch.offsets[jet + 1] - batch.offsets[jet]
+        end, following = begin + n, _next(batch.offsets, jet, last)
         length = row_length(n)
         qt = Matrix(pointer(room, 2 * length), length, 1)
         gt = Matrix(ahead(qt.at, d * length), length, 1)
         p = Matrix(ahead(gt.at, d * length), length, 1)
         ds = Matrix(ahead(p.at, n * length), length, 1)
         for h in range(batch.heads if n else 0):
+            _fetch(qkv, 3 * width * end, 3 * width * following, h, batch.heads)
+            _fetch(grads, width * end, width * following, h, batch.heads)
+            _fetch(results, 3 * width * end, 3 * width * following, h, batch.heads)
             q = _rows(qkv, begin, 3 * width, h * d)
             k = _rows(qkv, begin, 3 * width, width + h * d)
             v = _rows(qkv, begin, 3 * width, 2 * width + h * d)

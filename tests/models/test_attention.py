@@ -158,3 +158,22 @@ def test_extreme_scores_stay_finite_and_nan_is_not_hidden():
     out = attention(qkv, None, layout, 1)
     assert out[1].isnan().any()
     assert out[3:].isfinite().all()
+
+
+def test_what_is_not_finite_reaches_the_gradients_of_its_jet_alone():
+    layout, qkv, values = random_case([3, 20, 5], 2, 16, torch.float32)
+    with torch.no_grad():
+        qkv[4, 0] = float("inf")
+    attention(qkv, bias_of_pairs(values, layout), layout, 2).sum().backward()
+    pairs = layout.pair_offsets(0)[1:3].tolist()
+    for grad, begin, end in ((qkv.grad, 3, 23), (values.grad, *pairs)):
+        assert grad[begin:end].isnan().any()
+        assert grad[:begin].isfinite().all()
+        assert grad[end:].isfinite().all()
+
+
+def test_places_beyond_a_jets_tokens_get_finite_gradients():
+    layout, qkv, values = random_case([3, 20, 5], 2, 16, torch.float32)
+    bias = bias_of_pairs(20 * values, layout).detach().requires_grad_()
+    attention(20 * qkv, bias, layout, 2).sum().backward()
+    assert bias.grad.isfinite().all()
