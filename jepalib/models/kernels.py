@@ -7,7 +7,7 @@ results are read and written where they stand. Scores are not kept: the backward
 again from their maxima and sums.
 
 Rows of scores and of the bias are whole vectors: those of a jet of n tokens are `row_length(n)`
-long. Lanes beyond the n-th repeat the last query, and nothing reads them.
+long. Lanes beyond the n-th repeat the last query forward, and weigh nothing backward.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from jepalib.models.vectors import (
 )
 
 SHORT = 32  # tokens: while a jet up to this length is worked on, the next one is fetched
+BEYOND = 1e30  # stands for the maximum of the scores of a query that does not exist
 LOG2E = math.log2(math.e)  # scores are kept in units of ln 2: powers of 2 are cheaper than of e
 
 
@@ -266,9 +267,9 @@ def attend_backward(batch, first, last, norms, grad, grad_qkv, grad_bias):
             at = batch.bias_offsets[jet] + h * n * length
             if len(batch.bias):
                 _add_bias(p, pointer(batch.bias, at), n)
-            for kind in range(2):
-                for i in range(length):
-                    room[kind * length + i] = norms[kind, h, begin + min(i, n - 1)]
+            for i in range(length):
+                room[i] = norms[0, h, begin + i] if i < n else BEYOND
+                room[length + i] = norms[1, h, begin + i] if i < n else 0
             slopes = pointer(grad_bias, at) if len(grad_bias) else ds.at
             _score_gradient(p, ds, n, pointer(room, 0), batch.scale, slopes)
             _multiply(Matrix(ds.at, 1, length), k, _rows(results, begin, 3 * width, h * d), n, d, n)

@@ -172,8 +172,13 @@ def test_what_is_not_finite_reaches_the_gradients_of_its_jet_alone():
         assert grad[end:].isfinite().all()
 
 
-def test_places_beyond_a_jets_tokens_get_finite_gradients():
+def test_places_beyond_a_jets_tokens_get_no_gradient():
     layout, qkv, values = random_case([3, 20, 5], 2, 16, torch.float32)
     bias = bias_of_pairs(20 * values, layout).detach().requires_grad_()
-    attention(20 * qkv, bias, layout, 2).sum().backward()
+    attention(20 * qkv, bias, layout, 2).square().sum().backward()
+    rows = row_length(layout.counts).repeat_interleave(2 * layout.counts)
+    place = torch.cat([torch.arange(length) for length in rows.tolist()])
+    beyond = place >= layout.counts.repeat_interleave(layout.bias_offsets(2).diff())
     assert bias.grad.isfinite().all()
+    assert (bias.grad[beyond] == 0).all()
+    assert (bias.grad[~beyond] != 0).any()
