@@ -52,7 +52,7 @@ def to_text(source: Path) -> str:
 def pairs() -> list[tuple[Path, Path]]:
     """Every text with its notebook, whichever of the two is there."""
     both = []
-    for folder, names in ((".", "[0-9][0-9]_*"), ("points", "*")):
+    for folder, names in (("", "[0-9][0-9]_*"), ("points", "*")):
         texts, notebooks = HERE / "text" / folder, HERE / folder
         stems = {p.stem for p in (*texts.glob(f"{names}.py"), *notebooks.glob(f"{names}.ipynb"))}
         both += [(texts / f"{stem}.py", notebooks / f"{stem}.ipynb") for stem in sorted(stems)]

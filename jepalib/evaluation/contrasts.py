@@ -18,7 +18,8 @@ from jepalib.errors import JepalibError
 CONFIDENCE = 0.95
 SIMILAR = 0.005  # published accuracies that differ by no more; HEP-JEPA calls 0.004 similar and 0.006 better
 
-Correct = Bool[np.ndarray, "seeds jets"]
+First = Bool[np.ndarray, "seeds_1 jets_1"]
+Second = Bool[np.ndarray, "seeds_2 jets_2"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Contrast:
             return "undecided: one seed, spread unknown"
         if abs(published) <= SIMILAR + 1e-9:
             return (
-                "as published, no difference beyond the spread" if zero else "a difference, unlike published"
+                "no difference beyond the spread, as published" if zero else "a difference, unlike published"
             )
         if not zero:
             same = np.sign(published) == np.sign(self.difference)
@@ -64,7 +65,7 @@ def pooled_spread(accuracies: Sequence[Sequence[float]]) -> tuple[float, int]:
     return ((squares / freedom) ** 0.5 if freedom else float("nan")), freedom
 
 
-def contrast(first: Correct, second: Correct, spread: float, freedom: int) -> Contrast:
+def contrast(first: First, second: Second, spread: float, freedom: int) -> Contrast:
     """The first setting against the second, which were judged on the same jets.
 
     The error adds in squares that of the seeds, s √(1/n₁ + 1/n₂), and that of the finite number

@@ -51,7 +51,7 @@ def ablations(table: pd.DataFrame, seeds: pd.DataFrame, untrained: tuple[float, 
     grid[-1, 0].set_xlabel("accuracy here")
     grid[-1, 1].set_xlabel("accuracy published, on JetClass")
     _same_length(grid[-1, 0], grid[-1, 1])
-    grid[0, 0].legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, columnspacing=1)
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
 
 

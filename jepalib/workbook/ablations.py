@@ -85,7 +85,7 @@ def sweep(
             near = difflib.get_close_matches(row, ROWS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(ROWS)}"
             raise JepalibError(f"ablation_rows: no row '{row}'; {hint}")
-    common = {"data_dir": data_dir, "size": ablation_size, "batch_size": ablation_batch}
+    common = {"data_dir": data_dir, "ablation_size": ablation_size, "ablation_batch": ablation_batch}
     points = tuple(
         Point(
             f"{row}-seed{number}",
@@ -93,7 +93,7 @@ def sweep(
                 **common,
                 "row": row,
                 "settings": [f"{name}={value}" for name, value in (BASELINE | ROWS[row]).items()],
-                "steps": 0 if row.startswith(UNTRAINED) else ablation_steps,
+                "ablation_steps": 0 if row.startswith(UNTRAINED) else ablation_steps,
                 "probe_jets": probe_jets,
                 "seed": number,
             },

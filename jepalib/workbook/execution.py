@@ -124,6 +124,7 @@ class WorkbookEngine(NBClientEngine):
                 kernel_name=kernel_name,
                 timeout=None,
                 startup_timeout=120,
+                extra_arguments=["--log-level=CRITICAL"],  # it calls the interrupt that ends it an error
                 coalesce_streams=True,
             )
             client.watch = watch

@@ -84,7 +84,7 @@ LAPTOP = replace(
     transfer_seeds=2,
     ablation_seeds=2,
     ablation_size="nano",
-    ablation_steps=200,
+    ablation_steps=150,
     ablation_batch=64,
     probe_jets=5_000,
 )
@@ -103,7 +103,7 @@ SMOKE = replace(
     test_jets=250,
     ablation_rows=("baseline", "untrained", "registers"),
     ablation_seeds=1,
-    ablation_steps=LAPTOP.ablation_steps // 20,
+    ablation_steps=LAPTOP.ablation_steps // 15,
     patch_steps=20,
     percent=(2.0, 100.0),
     table_seeds=1,

@@ -89,6 +89,24 @@ def test_few_shot_has_every_point(out: Path) -> None:
     assert set(found["gains"]) == {"100", "200"}
 
 
+def test_ablations_train_every_row_as_points_of_a_sweep(out: Path) -> None:
+    found = values(out, "07_ablations")
+    assert (found["points"], found["seeds"]) == (3, 1)
+    assert set(found["accuracy"]) == {"baseline", "registers", "untrained"}
+    assert min(found["accuracy"].values()) > 0.12  # of 100 jets; guessing reaches 0.1
+    assert min(found["rank"].values()) > 5
+    assert found["trends"] == {"Table 7: registers": "undecided: one seed, spread unknown"}
+    table = pd.read_csv(out / "07_ablations" / "ablations.csv").set_index("setting")
+    assert table.published[["registers", "no registers"]].tolist() == [0.576, 0.557]
+    assert table.jets_seen[["registers", "untrained"]].tolist() == [10 * 64, 0]
+    command = [sys.executable, "-m", "jepalib.workbook.cli", "sweep", "07_ablations", "--list"]
+    command += ["--profile", "smoke", "--out", str(out)]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    states = [line.split(maxsplit=1) for line in listed.stdout.splitlines()]
+    assert [name for name, _ in states] == ["baseline-seed0", "untrained-seed0", "registers-seed0"]
+    assert all(state.startswith("done in ") for _, state in states), states
+
+
 def test_report_holds_everything_and_needs_nothing(out: Path) -> None:
     page = (out / "index.html").read_text()
     for name in NAMES:

@@ -16,12 +16,14 @@ from jepalib.workbook.profiles import profile_values
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
 TEXTS = sorted((FOLDER / "text").glob("[0-9][0-9]_*.py"))
+POINTS = sorted((FOLDER / "points").glob("*.ipynb"))  # of sweeps
+POINT_TEXTS = sorted((FOLDER / "text" / "points").glob("*.py"))
 
 specification = importlib.util.spec_from_file_location("build", FOLDER / "build.py")
 build = importlib.util.module_from_spec(specification)
 specification.loader.exec_module(build)
 
-each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS + POINTS, ids=lambda p: p.stem)
 
 
 def code_cells(path: Path) -> list[nbformat.NotebookNode]:
@@ -32,14 +34,15 @@ def test_there_is_a_text_for_each_notebook() -> None:
     names = [path.stem for path in NOTEBOOKS]
     assert names == [path.stem for path in TEXTS]
     assert [name[:2] for name in names] == [f"{n:02d}" for n in range(len(names))]
-    assert len(names) >= 5
+    assert len(names) >= 8
+    assert [path.stem for path in POINTS] == [path.stem for path in POINT_TEXTS] == ["ablation"]
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", TEXTS + POINT_TEXTS, ids=lambda p: p.stem)
 def test_no_drift_between_text_and_notebook(path: Path) -> None:
-    stored = (FOLDER / f"{path.stem}.ipynb").read_text()
-    assert build.from_text(path) == stored, "edit notebooks/text and run `make notebooks`"
-    assert build.to_text(FOLDER / f"{path.stem}.ipynb") == path.read_text()
+    notebook = dict(build.pairs())[path]
+    assert build.from_text(path) == notebook.read_text(), "edit notebooks/text and run `make notebooks`"
+    assert build.to_text(notebook) == path.read_text()
 
 
 def test_drift_is_seen(tmp_path: Path) -> None:
@@ -93,7 +96,8 @@ def test_defaults_are_those_of_the_laptop(path: Path) -> None:
 @each_notebook
 def test_ends_with_its_result(path: Path) -> None:
     cells = code_cells(path)
-    assert f'notebook.start("{path.stem}", run_dir)' in "\n".join(c.source for c in cells)
+    own = "point" if path in POINTS else f'"{path.stem}"'
+    assert f"notebook.start({own}, run_dir)" in "\n".join(c.source for c in cells)
     assert cells[-1].source.startswith("stage.finish(")
 
 

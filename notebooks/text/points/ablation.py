@@ -11,9 +11,9 @@ point: str = "07_ablations/points/by-hand"  # where the results of this point go
 data_dir: str = ""  # a store or JetClass files of your own; empty: those of 01_explore
 row: str = "baseline"  # what the point is called in the tables
 settings: list[str] = []  # changes of HEP-JEPA's settings, as jepalib pretrain --set takes them
-size: str = "nano"  # of the encoder: nano or mini
-steps: int = 200  # optimiser steps; 0 leaves the encoder untrained
-batch_size: int = 64  # jets a step
+ablation_size: str = "nano"  # of the encoder: nano or mini
+ablation_steps: int = 150  # optimiser steps; 0 leaves the encoder untrained
+ablation_batch: int = 64  # jets a step
 probe_jets: int = 5000  # training jets, and validation jets, of the support vector machine
 seed: int = 0  # of weights, batches, masks, and the jets that the machine learns from
 
@@ -40,10 +40,10 @@ store = inputs.earlier_store(stage, data_dir)
 # weights: what the support vector machine then finds is not learnt, but in the inputs and the architecture.
 
 # %%
-own = {"steps": max(1, steps), "batch_size": batch_size, "seed": seed, "log_every": max(1, steps // 10)}
-own["checkpoint_every"] = max(1, steps // 4)
-config = pretrain_config("hep-jepa", size, split_settings(settings) | own)
-if steps:
+own = {"steps": max(1, ablation_steps), "batch_size": ablation_batch, "seed": seed}
+own |= {"log_every": max(1, ablation_steps // 10), "checkpoint_every": max(1, ablation_steps // 4)}
+config = pretrain_config("hep-jepa", ablation_size, split_settings(settings) | own)
+if ablation_steps:
     run = pretrain(config, store.path, stage.depends(stage.keyed("pretrain", config, store.data_hash)))
     encoder, last = run.encoder("student"), run.metrics().iloc[-1]
     trained = {"jets_seen": run.manifest["jets_seen"], "loss": float(last.loss)}
@@ -77,7 +77,7 @@ stage.depends(correct)
 stage.finish(
     row=row,
     seed=seed,
-    steps=steps,
+    steps=ablation_steps,
     **trained,
     accuracy=probe.accuracy,
     rank=effective_rank(val.pooled),
