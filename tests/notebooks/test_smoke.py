@@ -98,7 +98,7 @@ def test_ablations_train_every_row_as_points_of_a_sweep(out: Path) -> None:
     assert found["trends"] == {"Table 7: registers": "undecided: one seed, spread unknown"}
     table = pd.read_csv(out / "07_ablations" / "ablations.csv").set_index("setting")
     assert table.published[["registers", "no registers"]].tolist() == [0.576, 0.557]
-    assert table.jets_seen[["registers", "untrained"]].tolist() == [625, 0]  # 10 of 8 equal batches of 500 jets
+    assert table.jets_seen[["registers", "untrained"]].tolist() == [625, 0]  # 500 jets are 8 equal batches
     command = [sys.executable, "-m", "jepalib.workbook.cli", "sweep", "07_ablations", "--list"]
     command += ["--profile", "smoke", "--out", str(out)]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
