@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jepalib.errors import JepalibError
 
 COMPONENTS = 50  # principal components that t-SNE sees
 PERPLEXITY = 30
+
+
+def same_class_neighbours(
+    x: Float[np.ndarray, "jets dims"], labels: Int[np.ndarray, " jets"], neighbours: int = 10
+) -> float:
+    """Share of the nearest neighbours (Euclidean, itself left out) that are of a jet's own class."""
+    from sklearn.neighbors import NearestNeighbors
+
+    near = NearestNeighbors(n_neighbors=neighbours + 1).fit(x).kneighbors(x, return_distance=False)
+    return float((labels[near[:, 1:]] == labels[:, None]).mean())
 
 
 def tsne_map(x: Float[np.ndarray, "jets dims"], seed: int = 0) -> Float[np.ndarray, "jets 2"]:

@@ -26,7 +26,7 @@ class MaskConfig:
 
     Attributes:
         targets: number of target blocks per jet; blocks may overlap each other.
-        target_ratio: range of the block's share of the jet's particles, each in (0, 1].
+        target_ratio: range of the block's share of the jet's tokens, each in (0, 1].
         context_ratio: the same for the context block; None takes all that no target took.
         target_kind, context_kind: "contiguous" (a run of the greedy sequence) or "random".
     """

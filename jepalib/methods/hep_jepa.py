@@ -33,13 +33,17 @@ ABOUT = """\
 constituents; a small network turns each group into one token, and a standard transformer with a physics bias
 between groups encodes the tokens. The student sees the context patches only; the teacher, a moving average of
 the student, sees the whole jet. A predictor is told where each target patch lies and predicts the teacher's
-vector for it; the loss (smooth L1) compares the two. Nothing but the moving average keeps the vectors apart:
-there is no class token, no regulariser and no probe."""
+vector for it; the loss (smooth L1) compares the two. Masks hide patches, not constituents: neighbouring
+patches share some, so that a part of what is to be predicted is in sight. Nothing but the moving average
+keeps the vectors apart: there is no class token, no regulariser and no probe."""
 
 
 @dataclass(frozen=True)
 class HEPJEPAConfig:
-    """Everything of the objective; defaults as in the paper's main text.
+    """Everything of the objective; masks, registers and bias as in the paper's main text.
+
+    Not published, and chosen here: how many patches of how many constituents, the predictor's
+    size, and the teacher's coefficient (JP-JEPA's).
 
     Attributes:
         patches: how a jet is cut into patches.
@@ -61,6 +65,10 @@ class HEPJEPAConfig:
     ema_end: float = 0.99999
 
     def __post_init__(self) -> None:
+        if self.patches.least < 2:
+            raise JepalibError(
+                "patches.least = 1: a jet needs a patch to see and one to predict, give at least 2"
+            )
         if self.registers < 0:
             raise JepalibError(f"registers = {self.registers}: give at least 0")
         for name in ("ema_start", "ema_end"):
@@ -121,6 +129,9 @@ class HEPJEPA(nn.Module):
 
     def forward(self, jets: Jets, view: PatchView, generator: torch.Generator | None = None) -> Outputs:
         """Loss of one batch: the mean over its target blocks (HEP-JEPA Eq. 3).
+
+        A block's loss is the mean over all its patches in the batch, so that jets with many
+        patches count more than those with few.
 
         Args:
             jets: what `view` was drawn from.

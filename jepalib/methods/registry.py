@@ -31,6 +31,7 @@ class Method:
         module, config: the `nn.Module` and its frozen configuration class.
         architecture: the encoder that it trains, from size, inputs and configuration.
         head: the classification head that its paper puts on the encoder.
+        downstream: which network that is, "teacher" or "student".
         about: what is trained, in a paragraph of Markdown for the notebooks.
     """
 
@@ -38,14 +39,17 @@ class Method:
     config: type
     architecture: Callable[[str, str, Any], EncoderConfig]
     head: str
+    downstream: str
     about: str
 
 
 METHODS = {
-    "jp-jepa": Method(JPJEPA, JPJEPAConfig, jp_jepa.architecture, "mlp", jp_jepa.ABOUT),
-    "hep-jepa": Method(HEPJEPA, HEPJEPAConfig, hep_jepa.architecture, "class-attention", hep_jepa.ABOUT),
+    "jp-jepa": Method(JPJEPA, JPJEPAConfig, jp_jepa.architecture, "mlp", "teacher", jp_jepa.ABOUT),
+    "hep-jepa": Method(
+        HEPJEPA, HEPJEPAConfig, hep_jepa.architecture, "class-attention", "student", hep_jepa.ABOUT
+    ),
     "supervised": Method(
-        Supervised, SupervisedConfig, supervised.architecture, "class-attention", supervised.ABOUT
+        Supervised, SupervisedConfig, supervised.architecture, "class-attention", "student", supervised.ABOUT
     ),
 }
 

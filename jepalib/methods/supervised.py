@@ -29,7 +29,7 @@ transfer."""
 
 @dataclass(frozen=True)
 class SupervisedConfig:
-    """What is trained; the head is two class-attention blocks and a linear layer, as downstream.
+    """What is trained; the head is two class-attention blocks and an MLP, as downstream.
 
     Attributes:
         encoder: "particles" or "patches".

@@ -54,7 +54,7 @@ class LinearHead(nn.Module):
 
 
 class ClassAttentionHead(nn.Module):
-    """A fresh class token, class attention blocks over the tokens, a linear layer.
+    """A fresh class token, class attention blocks over the tokens, an MLP of one hidden layer.
 
     HEP-JEPA and MPM use it on frozen encoders: it reads the token representations
     only, not the encoder's own jet representation.
@@ -68,7 +68,7 @@ class ClassAttentionHead(nn.Module):
         self.token = nn.Parameter(torch.zeros(width))
         self.blocks = nn.ModuleList(ClassAttentionBlock(width, heads) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)
-        self.linear = nn.Linear(width, classes)
+        self.mlp = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, classes))
         initialise(self)
         nn.init.trunc_normal_(self.token, std=0.02)
 
@@ -81,7 +81,7 @@ class ClassAttentionHead(nn.Module):
             for block in self.blocks:
                 token = block(token, packed[part.tokens], part.layout)
             tokens.append(token)
-        return self.linear(self.norm(unsort(tokens, batch.jets)))
+        return self.mlp(self.norm(unsort(tokens, batch.jets)))
 
 
 class Classifier(nn.Module):

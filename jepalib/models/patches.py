@@ -131,6 +131,23 @@ def make_patches(
     return Patches(torch.from_numpy(centres), patch_offsets, torch.from_numpy(members), member_offsets)
 
 
+def seen_of_targets(
+    patches: Patches, context: Bool[Tensor, " patches"], target: Bool[Tensor, " patches"], particles: int
+) -> float:
+    """Share of the particles of the target patches that are in a context patch as well.
+
+    Patches overlap, so that masks which keep patches apart do not keep particles apart.
+    """
+
+    def inside(chosen: Bool[Tensor, " patches"]) -> Bool[Tensor, " particles"]:
+        found = torch.zeros(particles, dtype=torch.bool, device=chosen.device)
+        found[patches.members[chosen[patches.patch_of_member]]] = True
+        return found
+
+    hidden = inside(target)
+    return float((inside(context) & hidden).sum() / hidden.sum().clamp_min(1))
+
+
 def uncovered(patches: Patches, particles: int) -> Bool[Tensor, " particles"]:
     """True on the particles, of so many in the batch, that are in no group."""
     alone = torch.ones(particles, dtype=torch.bool, device=patches.members.device)

@@ -148,7 +148,7 @@ class _Bench:
         rows = self.store.rows(split)
         if not jets or jets >= len(rows):
             return np.asarray(rows)
-        return stratified_subset(self.store.labels, rows, jets, seed=0)
+        return stratified_subset(self.store.labels, rows, jets, 0, self.store.classes)
 
     def claim(self) -> None:
         """Write the settings into the folder, or check that they are the same."""
@@ -244,11 +244,17 @@ class _Bench:
         return arm
 
     def _labelled(self, point: Point) -> np.ndarray:
-        """The labelled jets of this count and seed, saved beside the table."""
+        """The labelled jets of this count and seed, saved beside the table; all alike, or simply all."""
         file = self.out / "subsets" / f"labels_{point.labels}_seed{point.seed}.npy"
         if not file.is_file():
             rows = self.store.rows("train")
-            save_rows(file, stratified_subset(self.store.labels, rows, point.labels, point.seed))
+            if point.labels < len(rows):
+                rows = stratified_subset(
+                    self.store.labels, rows, point.labels, point.seed, self.store.classes
+                )
+            elif point.labels > len(rows):
+                raise JepalibError(f"labels = {point.labels}: {self.store.path} has only {len(rows)}")
+            save_rows(file, np.asarray(rows))
         return load_rows(file)
 
     def _tuned(self, point: Point) -> dict[str, float]:

@@ -25,6 +25,7 @@ from jepalib.training.runs import provenance, write_atomically
 
 HEADS = {"mlp": MLPHead, "linear": LinearHead, "class-attention": ClassAttentionHead}
 BATCH = 512  # jets per batch where no gradient is needed
+SETTLING = 50  # passes after which a running average (momentum 0.1) has forgotten where it began
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,23 @@ def load_classifier(folder: Path) -> tuple[Classifier, ClassifierConfig]:
     classifier = build(config)
     classifier.load_state_dict(load_file(Path(folder) / "weights.safetensors"))
     return classifier.eval(), config
+
+
+def untrained_encoder(config: EncoderConfig, store: JetStore, seed: int, micro_batch: int = 128) -> nn.Module:
+    """An encoder with random weights, the reference for what training adds.
+
+    Its normalisations have seen jets (without labels or gradient), as they have from the
+    first step of a training on: with their initial statistics the physics bias would be
+    nearly off.
+    """
+    torch.manual_seed(seed)
+    encoder = build_encoder(config, micro_batch).train()
+    rows = np.asarray(store.rows("train"))
+    rows = np.random.default_rng(seed).choice(rows, min(BATCH, len(rows)), replace=False)
+    with torch.no_grad():
+        for _ in range(SETTLING):
+            encoder(store.read(np.sort(rows)))
+    return encoder.eval()
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,9 @@ class PretrainConfig:
             if getattr(self, name) < 1:
                 raise JepalibError(f"{name} = {getattr(self, name)}: give a whole number of at least 1")
         if self.batch_size < 2:
-            raise JepalibError("batch_size = 1: the regularisers compare jets, give at least 2")
+            raise JepalibError(
+                "batch_size = 1: regularisers and normalisations compare jets, give at least 2"
+            )
         not_negative = ("lr_start", "lr_final", "weight_decay", "predictor_weight_decay", "clip", "max_jets")
         check_ranges(self, not_negative=(*not_negative, "seed"), positive=("lr", "checkpoint_minutes"))
         if not 0 <= self.warmup < 1:

@@ -30,7 +30,7 @@ def embed(run: Path, files: Sequence[Path], out: Path, quiet: bool = False) -> i
     mean and maximum of the tokens'.
 
     Args:
-        run: a run folder; its teacher is used.
+        run: a run folder; the network that its method hands on is used (`Run.encoder`).
         files: of any data set (`data.datasets`), labels not needed.
         out: the Parquet file, replaced in one go at the end.
 

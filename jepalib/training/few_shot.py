@@ -34,6 +34,8 @@ from jepalib.training.loop import Diverged, Loop, StepResult
 from jepalib.training.optim import parameter_groups, warm_cosine
 from jepalib.training.runs import Run
 
+KEPT_JETS = 200_000  # labelled jets that a frozen encoder is run on once and for all (7 kB each)
+
 
 @dataclass(frozen=True)
 class AdaptConfig:
@@ -42,7 +44,8 @@ class AdaptConfig:
     Attributes:
         rates: peak learning rates of the head that are tried.
         encoder_scales: the encoder's rate as a share of the head's, tried with each.
-        steps: optimiser steps at 500 labels; grows with the square root of the labels.
+        steps: optimiser steps at 500 labels; grows with the square root of the labels, and is at
+            least half of this for fewer.
         batch_size: jets a step.
         checks: validations during a training; the best moment is kept.
         val_jets, test_jets: (stratified) jets for choosing and for reporting, 0 for all.
@@ -89,7 +92,7 @@ class AdaptConfig:
 
     def steps_for(self, labels: int) -> int:
         """Optimiser steps for so many labels."""
-        return max(1, round(self.steps * (labels / 500) ** 0.5))
+        return max(1, self.steps // 2, round(self.steps * (labels / 500) ** 0.5))
 
 
 @dataclass
@@ -233,13 +236,17 @@ class Training:
         return torch.optim.AdamW([*head, *encoder], lr=self.trial["rate"], fused=True)
 
     def _batches(self):
-        """Batch by step number: jets of the store, or of the frozen encoder's output."""
+        """Batch by step number: jets, or what the frozen encoder made of them where that fits in memory."""
         stream = BatchStream(self.arm.store, self.rows, self.arm.config.batch_size, self.seed)
-        if not self.arm.frozen:
+        if not self.arm.frozen or len(self.rows) > KEPT_JETS:
             return stream.batch
-        encoded = self.arm.encode(self.rows)
-        places = {int(row): place for place, row in enumerate(self.rows)}
-        return lambda step: encoded.take(torch.tensor([places[int(r)] for r in stream.rows_of(step)]))
+        encoded, order = self.arm.encode(self.rows), np.argsort(self.rows)
+        sorted_rows = np.asarray(self.rows)[order]
+
+        def batch(step: int) -> EncodedJets:
+            return encoded.take(torch.from_numpy(order[np.searchsorted(sorted_rows, stream.rows_of(step))]))
+
+        return batch
 
     def _loss(self, batch: Jets | EncodedJets, generator: torch.Generator) -> tuple[Tensor, None]:
         if isinstance(batch, EncodedJets):
@@ -252,7 +259,8 @@ class Training:
         if result.step % self.check_every and result.step != self.steps:
             return False
         labels = np.asarray(self.arm.store.labels[self.arm.val])
-        accuracy = float((self.scores(self.arm.val).argmax(1) == labels).mean())
+        scores = self.scores(self.arm.val)
+        accuracy = float((scores.argmax(1) == labels).mean()) if np.isfinite(scores).all() else 0.0
         if self.best is None or accuracy > self.best.accuracy:
             weights = {k: v.detach().clone() for k, v in self.classifier.state_dict().items()}
             self.best = _Best(accuracy, result.step, weights)

@@ -39,18 +39,21 @@ def jp_jepa(size: str) -> PretrainConfig:
 
 
 def hep_jepa(size: str) -> PretrainConfig:
-    """HEP-JEPA at a size; mini is the paper's: 4 epochs of 100 M jets, 15,000 warm-up steps."""
+    """HEP-JEPA at a size, on kinematics alone as in the paper.
+
+    Mini has the paper's size and length: 4 epochs of 100 M jets, 15,000 warm-up steps. The
+    learning rate is not published.
+    """
     objective = HEPJEPAConfig()
+    config = PretrainConfig(method="hep-jepa", size=size, inputs="kin", objective=objective)
     if size != "nano":
-        return PretrainConfig(
-            method="hep-jepa", size=size, objective=objective, steps=200_000, batch_size=2048, warmup=0.075
-        )
-    return _small(PretrainConfig(method="hep-jepa", size=size, objective=_quick_teacher(objective)))
+        return replace(config, steps=200_000, batch_size=2048, warmup=0.075)
+    return _small(replace(config, objective=_quick_teacher(objective)))
 
 
 def supervised(size: str) -> PretrainConfig:
-    """Supervised training with labels at a size, of the patch encoder unless `encoder` says particles."""
-    config = PretrainConfig(method="supervised", size=size, objective=SupervisedConfig())
+    """Training with labels at a size: HEP-JEPA's encoder and inputs unless `encoder`, `inputs` say others."""
+    config = PretrainConfig(method="supervised", size=size, inputs="kin", objective=SupervisedConfig())
     return _small(config) if size == "nano" else replace(config, steps=200_000)
 
 

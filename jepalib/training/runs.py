@@ -138,12 +138,13 @@ class Run:
         config = self.config
         return find_method(config.method).architecture(config.size, config.inputs, config.objective)
 
-    def encoder(self, which: str = "teacher") -> torch.nn.Module:
+    def encoder(self, which: str | None = None) -> torch.nn.Module:
         """The pre-trained network in evaluation mode, rebuilt from this folder alone.
 
         Args:
-            which: "teacher" (the foundation model) or "student".
+            which: "teacher" or "student"; the one that the method hands on (`Method.downstream`) if None.
         """
+        which = which or find_method(self.config.method).downstream
         file = self.path / f"{which}.safetensors"
         if not file.is_file():
             raise JepalibError(f"{self.path} has no {file.name}: no checkpoint was written yet")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,8 @@ from jepalib.data.store import JetStore, stratified_subset
 from jepalib.errors import JepalibError
 from jepalib.jets import Jets
 from jepalib.workbook.notebook import Stage, project_root
+
+TWIN_FILES = 2  # a split of a twin has both classes in one file: two of them keep two cores busy
 
 
 def simulated_store(
@@ -39,7 +42,8 @@ def simulated_store(
     kind = "simulated" if dataset == "jetclass" else f"simulated-{dataset}"
     folder = stage.run_dir / "data" / f"{kind}-{sizes}-seed{seed}"
     for split, jets in jets_per_class.items():
-        simulate(folder / "files", split, jets, seed=seed, dataset=dataset)
+        files = 1 if dataset == "jetclass" else TWIN_FILES
+        simulate(folder / "files", split, jets, files_per_class=files, seed=seed, dataset=dataset)
     return _noted(stage, convert([folder / "files"], folder / "store"))
 
 
@@ -58,6 +62,11 @@ def dataset_store(
         JepalibError: there are no such files, or the store holds another data set.
     """
     if not data_dir:
+        if not all(jets_per_class.values()):
+            raise JepalibError(
+                f"no {dataset} jets: give {dataset.replace('-', '_')}_dir, a store or the public files, or "
+                "numbers of jets to simulate (twin_train, twin_val, twin_test)"
+            )
         return simulated_store(stage, jets_per_class, seed, dataset)
     store = own_store(stage, data_dir)
     if store.dataset != dataset:
@@ -76,8 +85,9 @@ def own_store(stage: Stage, data_dir: str) -> JetStore:
         raise JepalibError(f"data_dir={data_dir}: there is no {source}")
     if (source / "manifest.json").is_file():
         return _noted(stage, JetStore.open(source))
-    made = stage.run_dir / "data" / f"{source.name}-store"
-    return _noted(stage, convert([source], made, workers=os.cpu_count() or 1))
+    place = hashlib.sha256(str(source).encode()).hexdigest()[:6]  # two folders may have one name
+    made = stage.run_dir / "data" / f"{source.name}-{place}-store"
+    return _noted(stage, convert([source], made, workers=len(os.sched_getaffinity(0))))
 
 
 def earlier_store(stage: Stage, data_dir: str) -> JetStore:

@@ -73,7 +73,7 @@ def processes_here() -> int:
     On a CPU the micro-batches of jets are too small for threads to share: one thread is
     as fast as two, and does not stall when another program takes a core.
     """
-    return torch.cuda.device_count() or min(os.cpu_count() or 1, 4)
+    return torch.cuda.device_count() or min(len(os.sched_getaffinity(0)), 4)
 
 
 def _started(command: list[str]) -> subprocess.Popen[str]:

@@ -89,7 +89,8 @@ stage.table(
 # ## What it says
 #
 # The difference between the two arms, with the spread of both over seeds. The sentence is made from the
-# numbers: a difference below twice its standard error is none, and one seed alone says nothing.
+# numbers: a difference within the 95 % interval that the spread over seeds allows is none, and one seed alone
+# says nothing.
 
 # %%
 gains = {}

@@ -83,7 +83,7 @@ def test_loss_is_the_mean_over_target_blocks_on_the_outputs_of_the_teacher(jets)
     torch.testing.assert_close(model(jets, view).loss, torch.stack(losses).mean())
 
 
-def test_the_student_sees_nothing_of_the_targets(jets):
+def test_the_student_sees_nothing_of_the_target_patches(jets):
     """Other points, four-vectors in the target patches: the same context and predictions."""
     model = build().eval()
     view = draw(model, jets)
@@ -142,6 +142,8 @@ def test_sizes_of_the_paper():
 
 
 def test_bad_settings_are_refused():
+    with pytest.raises(JepalibError, match="least"):
+        HEPJEPAConfig(patches=PatchConfig(least=1))
     with pytest.raises(JepalibError, match="registers"):
         HEPJEPAConfig(registers=-1)
     with pytest.raises(JepalibError, match="ema_end"):

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 
 from jepalib.errors import JepalibError
 from jepalib.kinematics import wrap_phi
-from jepalib.models.patches import PatchConfig, Patches, batched_patches, make_patches, uncovered
+from jepalib.models.patches import (
+    PatchConfig,
+    Patches,
+    batched_patches,
+    make_patches,
+    seen_of_targets,
+    uncovered,
+)
 
 counts_strategy = st.lists(st.integers(0, 128), min_size=1, max_size=6)
 configs = st.builds(PatchConfig, st.floats(0.01, 1.0), st.integers(1, 12), st.integers(1, 40))
@@ -229,3 +236,12 @@ def test_bad_coordinates_are_named(bad):
 def test_a_bad_parameter_is_named(name, value):
     with pytest.raises(JepalibError, match=name):
         PatchConfig(**{name: value})
+
+
+def test_shared_particles_of_targets_are_counted():
+    """Six particles on a line, three patches of three: the middle one shares with both."""
+    members = torch.tensor([0, 1, 2, 2, 1, 3, 3, 4, 5])
+    patches = Patches(torch.tensor([0, 2, 3]), torch.tensor([0, 3]), members, torch.tensor([0, 3, 6, 9]))
+    context, target = torch.tensor([True, False, False]), torch.tensor([False, True, False])
+    assert seen_of_targets(patches, context, target, 6) == pytest.approx(2 / 3)
+    assert seen_of_targets(patches, context, torch.tensor([False, False, True]), 6) == 0

@@ -44,7 +44,7 @@ def test_overrides_by_leaf_and_dotted_name_and_of_every_type():
         ({"precision": "float16"}, "precision 'float16'"),
         ({"betas": "0.9"}, "betas"),
         ({"predictor_cls": "perhaps"}, "predictor_cls"),
-        ({"batch_size": 1}, "regularisers compare jets"),
+        ({"batch_size": 1}, "normalisations compare jets"),
         ({"steps": "inf"}, "steps = 'inf' is not of type int"),
         ({"lr": -1}, "lr = -1.0: give a number above 0"),
         ({"clip": -1}, "clip = -1.0: give a number at least 0"),

@@ -11,6 +11,7 @@ from public_files import top_frame, write_top
 from jepalib.data.convert import convert
 from jepalib.data.store import JetStore
 from jepalib.errors import JepalibError
+from jepalib.methods.hep_jepa import HEPJEPA
 from jepalib.models.patch_transformer import PatchTransformer
 from jepalib.training.adapt import adapt
 from jepalib.training.classifiers import load_classifier
@@ -47,24 +48,33 @@ def test_the_encoder_is_rebuilt_from_the_folder(hep, store_path):
     assert encoder.width == 64
     jets = JetStore.open(store_path).read(np.array([3, 500]))
     assert encoder(jets).cls is None
-    assert not torch.equal(hep.encoder("student")(jets).tokens, encoder(jets).tokens)
+    assert not torch.equal(hep.encoder("teacher")(jets).tokens, encoder(jets).tokens)
     metrics = hep.metrics()
     assert {"loss_patch", "rank_patches", "jets_per_second"} <= set(metrics.columns)
     assert metrics.loss.notna().all()
 
 
-def test_a_stopped_run_goes_on_to_the_same_metrics(store_path, tmp_path):
-    """Patches, masks and augmentation are drawn from the step's own generator."""
-    settings = QUICK | {"augment.rotation": 3.0}
-    whole = pretrain(pretrain_config("hep-jepa", "nano", settings), store_path, tmp_path / "a", quiet=True)
-    part = tmp_path / "b"
-    pretrain(pretrain_config("hep-jepa", "nano", settings), store_path, part, quiet=True)
-    (part / "manifest.json").unlink()
-    state = torch.load(part / "resume.pt", weights_only=True)
-    assert state["step"] == 6
-    again = pretrain(pretrain_config("hep-jepa", "nano", settings), store_path, part, quiet=True)
-    for column in ("loss", "rank_patches"):
+def test_a_stopped_run_goes_on_to_the_same_metrics(store_path, tmp_path, monkeypatch):
+    """Killed in its fifth step and begun again: patches, masks and augmentation are drawn as before."""
+    config = pretrain_config("hep-jepa", "nano", QUICK | {"augment.rotation": 3.0})
+    whole = pretrain(config, store_path, tmp_path / "a", quiet=True)
+    after_step = HEPJEPA.after_step
+
+    def killed(self, progress):
+        if progress > 0.75:
+            raise KeyboardInterrupt
+        after_step(self, progress)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HEPJEPA, "after_step", killed)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(config, store_path, tmp_path / "b", quiet=True)
+    assert torch.load(tmp_path / "b" / "resume.pt", weights_only=True)["step"] == 3
+    again = pretrain(config, store_path, tmp_path / "b", quiet=True)
+    for column in ("step", "loss", "rank_patches"):
         assert again.metrics()[column].tolist() == whole.metrics()[column].tolist()
+    for name, value in whole.encoder("teacher").state_dict().items():
+        assert torch.equal(again.encoder("teacher").state_dict()[name], value)
 
 
 def test_every_mode_and_head_on_a_two_class_data_set(hep, top_store, tmp_path):

@@ -59,7 +59,7 @@ def test_some_jets_are_balanced_mixed_and_the_same_each_time(stage: Stage, two_f
 def test_another_data_set_is_simulated_or_ones_own(stage: Stage, two_files: Path) -> None:
     with pytest.raises(JepalibError, match="holds jetclass jets, not top"):
         inputs.dataset_store(stage, "top", str(two_files), {"train": 1}, 0)
-    with pytest.raises(JepalibError, match="give data_dir"):
+    with pytest.raises(JepalibError, match="give top_dir"):
         inputs.dataset_store(stage, "top", "", {"train": 0, "val": 0, "test": 0}, 0)
     twin = inputs.dataset_store(stage, "quark-gluon", "", {"train": 3, "test": 2}, 0)
     assert twin.classes == ("gluon", "quark")
