@@ -17,6 +17,7 @@ from jepalib.errors import JepalibError
 
 CONFIDENCE = 0.95
 SIMILAR = 0.005  # published accuracies that differ by no more; HEP-JEPA calls 0.004 similar and 0.006 better
+NARROW = 0.02  # an interval within this on both sides says that there is no difference
 
 First = Bool[np.ndarray, "seeds_1 jets_1"]
 Second = Bool[np.ndarray, "seeds_2 jets_2"]
@@ -38,20 +39,28 @@ class Contrast:
     high: float
 
     def verdict(self, published: float) -> str:
-        """What this says of a published difference, in words; `SIMILAR` ones count as none."""
-        zero = self.low <= 0 <= self.high
-        if not np.isfinite(self.error):
-            return "undecided: one seed, spread unknown"
-        if abs(published) <= SIMILAR + 1e-9:
-            return (
-                "no difference beyond the spread, as published" if zero else "a difference, unlike published"
-            )
+        """What this says of a published difference, in words (`judge`)."""
+        return judge(self.low, self.high, published)
+
+
+def judge(low: float, high: float, published: float) -> str:
+    """What an interval for our difference says of a published one, in words.
+
+    A published difference of at most `SIMILAR` counts as none, which is seen here only if the
+    whole interval lies within `NARROW`: noise does not confirm anything.
+    """
+    if not np.isfinite([low, high]).all():
+        return "undecided: one seed, spread unknown"
+    zero = low <= 0 <= high
+    if abs(published) <= SIMILAR + 1e-9:
         if not zero:
-            same = np.sign(published) == np.sign(self.difference)
-            return "seen" if same else "not seen: the opposite is"
-        if not self.low <= published <= self.high:
-            return "not seen: none of the published size"
-        return "undecided within the spread"
+            return "not seen: there is a difference"
+        return "seen: no difference" if max(-low, high) <= NARROW else "undecided within the spread"
+    if not zero:
+        return "seen" if published * (low + high) > 0 else "not seen: the opposite is"
+    if not low <= published <= high:
+        return "not seen: none of the published size"
+    return "undecided within the spread"
 
 
 def pooled_spread(accuracies: Sequence[Sequence[float]]) -> tuple[float, int]:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from scipy.stats import t as student
 
 from jepalib.errors import JepalibError
+from jepalib.evaluation.contrasts import judge
 
 CONFIDENCE = 0.95
 
@@ -45,14 +46,8 @@ class Difference:
         return "a gain" if self.gain > 0 else "a loss"
 
     def against(self, published: float) -> str:
-        """What this says of a published difference, in words."""
-        if math.isnan(self.error):
-            return "undecided: one seed, spread unknown"
-        if abs(self.gain) > self.reach:
-            return "seen" if self.gain * published > 0 else "not seen here: the difference is another"
-        if abs(self.gain - published) > self.reach:
-            return "not seen here: no difference of that size"
-        return "undecided within the spread"
+        """What this says of a published difference, in words (`contrasts.judge`)."""
+        return judge(self.gain - self.reach, self.gain + self.reach, published)
 
     def sentence(self, first: str, second: str) -> str:
         """Both arms by name, the difference and the verdict, in words."""

@@ -76,7 +76,7 @@ def sweep(
         ablation_seeds: how many seeds, from `seed` on.
 
     Raises:
-        JepalibError: there is no such row, or no seed.
+        JepalibError: there is no such row, none that is trained, or no seed.
     """
     if ablation_seeds < 1:
         raise JepalibError(f"ablation_seeds = {ablation_seeds}: give at least 1")
@@ -85,6 +85,8 @@ def sweep(
             near = difflib.get_close_matches(row, ROWS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(ROWS)}"
             raise JepalibError(f"ablation_rows: no row '{row}'; {hint}")
+    if ablation_rows and all(row.startswith(UNTRAINED) for row in ablation_rows):
+        raise JepalibError("ablation_rows: name at least one row that is trained, such as baseline")
     common = {"data_dir": data_dir, "ablation_size": ablation_size, "ablation_batch": ablation_batch}
     points = tuple(
         Point(
@@ -145,7 +147,8 @@ def trends(points: pd.DataFrame) -> pd.DataFrame:
         str(row): np.stack([np.load(file) for file in group.sort_values("seed").correct])
         for row, group in points.groupby("row")
     }
-    spread, freedom = pooled_spread([list(group.accuracy) for _, group in points.groupby("row")])
+    trained = points[~points.row.str.startswith(UNTRAINED)]  # those without training spread otherwise
+    spread, freedom = pooled_spread([list(group.accuracy) for _, group in trained.groupby("row")])
     lines = []
     for number, rows in TABLES.items():
         theirs = published_table(PAPER, number).set_index("setting").value

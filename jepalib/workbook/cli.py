@@ -126,7 +126,7 @@ def convert(
 def pretrain(
     data: Annotated[Path, typer.Option(help="Store that `jepalib convert` made.")],
     run: Annotated[Path, typer.Option(help="Run folder; an unfinished one is gone on with.")],
-    method: Annotated[str, typer.Option(help="Objective.")] = "jp-jepa",
+    method: Annotated[str, typer.Option(help="jp-jepa, hep-jepa, or supervised (with labels).")] = "jp-jepa",
     size: Annotated[str, typer.Option(help="Size of the encoder, nano to huge.")] = "nano",
     settings: Settings = [],  # noqa: B006  typer wants a plain default and copies it
     processes: Annotated[
@@ -134,7 +134,7 @@ def pretrain(
     ] = 1,
     quiet: Quiet = False,
 ) -> None:
-    """Pre-train an encoder without labels."""
+    """Pre-train an encoder, without labels unless the method is supervised."""
     if processes < 1:
         raise JepalibError(f"--processes {processes}: give a whole number of at least 1")
     if processes > 1 and "RANK" not in os.environ:
@@ -176,7 +176,7 @@ def adapt(
     print(f"{len(table)} rows in {out / 'few_shot.csv'}")
 
 
-Files = Annotated[list[Path], typer.Argument(help="JetClass ROOT files; labels are not needed.")]
+Files = Annotated[list[Path], typer.Argument(help="Files of any data set (.root, .h5, .npz); labels are not needed.")]
 Parquet = Annotated[Path, typer.Option(help="Table to write, .parquet.")]
 
 

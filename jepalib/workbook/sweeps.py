@@ -88,6 +88,11 @@ class PointJob(Job):
             except BlockingIOError:
                 yield False
                 return
+            except OSError as error:
+                raise JepalibError(
+                    f"{place}: this file system cannot lock files ({error.strerror}), and points need a lock; "
+                    "give --out on another one (Lustre: mounted with the option flock)"
+                ) from None
             yield True
 
 

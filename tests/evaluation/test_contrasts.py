@@ -76,9 +76,11 @@ def test_equal_settings_are_rarely_told_apart() -> None:
         (0.001, 0.005, 0.02, "not seen: none of the published size"),
         (0.01, 0.01, 0.02, "undecided within the spread"),
         (-0.005, 0.02, 0.02, "undecided within the spread"),
-        (0.01, 0.01, SIMILAR, "no difference beyond the spread, as published"),
-        (0.01, 0.01, -0.004, "no difference beyond the spread, as published"),
-        (0.03, 0.01, 0.004, "a difference, unlike published"),
+        (0.001, 0.005, SIMILAR, "seen: no difference"),
+        (0.0, 0.002, -0.004, "seen: no difference"),
+        (0.01, 0.01, -0.004, "undecided within the spread"),
+        (0.0, 0.1, 0.004, "undecided within the spread"),
+        (0.03, 0.01, 0.004, "not seen: there is a difference"),
     ],
 )
 def test_verdicts(difference: float, error: float, published: float, verdict: str) -> None:

@@ -35,8 +35,8 @@ def test_verdicts(first, second, word):
     ("first", "published", "word"),
     [
         ([0.50, 0.51, 0.52], 0.05, "seen"),
-        ([0.50, 0.51, 0.52], -0.05, "not seen here: the difference is another"),
-        ([0.40, 0.41, 0.42], 0.05, "not seen here: no difference of that size"),
+        ([0.50, 0.51, 0.52], -0.05, "not seen: the opposite is"),
+        ([0.40, 0.41, 0.42], 0.05, "not seen: none of the published size"),
         ([0.35, 0.41, 0.47], 0.05, "undecided within the spread"),
         ([0.41], 0.05, "undecided: one seed, spread unknown"),
     ],

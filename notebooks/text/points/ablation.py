@@ -23,8 +23,7 @@ import torch
 
 from jepalib.evaluation.representation import effective_rank, svm_probe
 from jepalib.methods.registry import find_method
-from jepalib.models.encoders import build_encoder
-from jepalib.training.classifiers import encode
+from jepalib.training.classifiers import encode, untrained_encoder
 from jepalib.training.presets import pretrain_config
 from jepalib.training.pretrain import pretrain
 from jepalib.workbook import inputs, notebook
@@ -49,9 +48,8 @@ if ablation_steps:
     trained = {"jets_seen": run.manifest["jets_seen"], "loss": float(last.loss)}
     trained["jets_per_second"] = run.manifest["jets_seen"] / run.manifest["seconds"]
 else:
-    torch.manual_seed(seed)
     architecture = find_method(config.method).architecture(config.size, config.inputs, config.objective)
-    encoder = build_encoder(architecture, config.micro_batch)
+    encoder = untrained_encoder(architecture, store, seed)
     trained = {"jets_seen": 0, "loss": None, "jets_per_second": None}
 
 # %% [markdown]
