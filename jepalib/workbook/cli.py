@@ -176,7 +176,9 @@ def adapt(
     print(f"{len(table)} rows in {out / 'few_shot.csv'}")
 
 
-Files = Annotated[list[Path], typer.Argument(help="Files of any data set (.root, .h5, .npz); labels are not needed.")]
+Files = Annotated[
+    list[Path], typer.Argument(help="Files of any data set (.root, .h5, .npz); labels are not needed.")
+]
 Parquet = Annotated[Path, typer.Option(help="Table to write, .parquet.")]
 
 

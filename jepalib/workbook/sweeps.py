@@ -90,7 +90,7 @@ class PointJob(Job):
                 return
             except OSError as error:
                 raise JepalibError(
-                    f"{place}: this file system cannot lock files ({error.strerror}), and points need a lock; "
+                    f"{place}: this file system cannot lock files ({error.strerror}), which points need; "
                     "give --out on another one (Lustre: mounted with the option flock)"
                 ) from None
             yield True

@@ -71,10 +71,10 @@ def test_pretraining_learns_and_stays_alive(out: Path) -> None:
     found = values(out, "03_pretrain")
     assert found["steps"] == 30
     assert found["loss_last"] < found["loss_first"]
-    assert found["rank_cls"] > 5
-    assert found["rank_particles"] > 5
+    assert min(found["ranks"].values()) > 5
+    assert set(found["ranks"]) == {"rank_particles", "rank_cls"}
     assert found["alarms"] == 0
-    assert found["pid_accuracy"] > 0.2  # of eight classes
+    assert found["probes"]["pid_accuracy"] > 0.2  # of eight classes
     assert (Path(found["run"]) / "teacher.safetensors").is_file()
 
 
@@ -87,6 +87,42 @@ def test_few_shot_has_every_point(out: Path) -> None:
     assert table.accuracy.between(0.03, 0.9).all()
     assert found["accuracy"]["linear-probe, 200"] > 0.15
     assert set(found["gains"]) == {"100", "200"}
+
+
+def test_the_same_notebooks_serve_the_other_method(out: Path) -> None:
+    """03 and 04 with method=hep-jepa, in a folder of their own on the jets of 01."""
+    other = out / "hep"
+    store = values(out, "01_explore")["store"]
+    command = [sys.executable, "-m", "jepalib.workbook.cli", "run", "03", "04", "--profile", "smoke"]
+    command += ["--out", str(other), "-p", "method=hep-jepa", "-p", f"data_dir={store}", "-p", "seeds=1"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert ended.returncode == 0, ended.stderr
+    assert set(values(other, "03_pretrain")["ranks"]) == {"rank_patches"}
+    table = pd.read_csv(values(other, "04_few_shot")["few_shot"])
+    assert set(table["head"]) == {"logistic", "class-attention"}
+
+
+def test_patches_labels_maps_and_observables_of_hep_jepa(out: Path) -> None:
+    found = values(out, "05_hep_jepa")
+    assert found["loss_last"] < found["loss_first"]
+    assert found["rank"] > 5
+    assert 0.01 < found["uncovered"] < 0.1
+    assert 0.1 < found["seen_of_targets"] < 0.9
+    table = pd.read_csv(found["few_shot"])
+    assert set(table["mode"]) == {"frozen", "fine-tuned", "from-scratch"}
+    assert sorted(table.labels.unique()) == [10, 500]  # 2 % and all of 500 training jets
+    assert set(found["r2"]) == {"pre-trained", "untrained", "hand-made"}
+    assert 0.3 < min(found["r2"].values()) < max(found["r2"].values()) < 1
+    assert found["neighbours"] > 0.1
+
+
+def test_transfer_has_every_arm_on_both_data_sets(out: Path) -> None:
+    found = values(out, "06_transfer")
+    assert min(found["cuts"].values()) > 0.7  # one number alone tells the classes apart
+    arms = {name.split(", ", 1)[1] for name in found["accuracy"]}
+    assert len(found["accuracy"]) == 2 * len(arms) == 10
+    assert all(0.3 < value <= 1 for value in found["accuracy"].values())
+    assert {Path(path).is_dir() for path in found["stores"].values()} == {True}
 
 
 def test_ablations_train_every_row_as_points_of_a_sweep(out: Path) -> None:
