@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from jepalib.data.convert import convert
 from jepalib.data.sampling import BatchStream
-from jepalib.data.store import JetStore
+from jepalib.data.store import JetStore, stratified_subset
 from jepalib.methods.registry import find_method
 from jepalib.models.memory import keep_freed_memory
 from jepalib.training.optim import adamw
@@ -51,6 +51,7 @@ def pretraining_rate(store: Path, precision: str, processes: int, batch: int, st
         run = Path(folder) / "run"
         settings = {
             "precision": precision, "batch_size": batch, "micro_batch": 256, "steps": steps, "log_every": 1,
+            "max_jets": batch,  # or the epoch would be cut into equal batches of other sizes
         }  # fmt: skip
         command = [sys.executable, "-m", "jepalib.workbook.cli", "pretrain", "--method", "hep-jepa"]
         command += ["--size", "mini", "--data", str(store), "--run", str(run), "--quiet"]
@@ -77,7 +78,8 @@ def make_step(store: JetStore, precision: str, batch: int):
     torch.manual_seed(0)
     method = find_method("hep-jepa").module("mini", config.objective, "full", 256)
     optimizer = adamw(config, method)
-    stream = BatchStream(store, store.rows("train"), batch, 0, min_particles=2)
+    rows = stratified_subset(store.labels, store.rows("train"), batch, 0)
+    stream = BatchStream(store, rows, batch, 0)
 
     def step(number: int) -> None:
         jets, generator = stream.batch(number), torch.Generator().manual_seed(number)
@@ -92,7 +94,7 @@ def make_step(store: JetStore, precision: str, batch: int):
 
 
 def peak(precision: str) -> float:
-    """Best rate in flop/s of this model's largest product, 4096 x 128 by 128 x 512, alone."""
+    """Best rate in flop/s of this model's largest product (4096 x 128 by 128 x 512) by itself."""
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     x, w = torch.randn(4096, 128, dtype=dtype), torch.randn(512, 128, dtype=dtype)
     seconds = []
@@ -131,8 +133,14 @@ def anatomy(store: JetStore, precision: str, batch: int, rounds: int) -> None:
     print(f"\n{precision}, one thread, batch {batch}: {batch / median:.0f} jets/s (median of {rounds})")
     print(f"  matrix products {1e-6 * flops / batch:.0f} MFLOP a jet, {1e-9 * flops / median:.0f} GFLOP/s, ")
     print(f"  {100 * flops / median / best:.0f} % of the {1e-9 * best:.0f} GFLOP/s that they reach alone")
-    for kind, share in shares(step, 2).items():
+    parts = shares(step, 2)
+    for kind, share in parts.items():
         print(f"  {kind:24}{100 * share:5.1f} %")
+    largest = max(parts, key=parts.get)
+    print(f"  what limits it: {largest}, {100 * parts[largest]:.0f} % of the time; if all but the products")
+    print(
+        f"  were for nothing, this thread would reach {batch / median / parts['matrix products']:.0f} jets/s"
+    )
 
 
 def main() -> None:
