@@ -17,7 +17,9 @@ from jepalib.errors import JepalibError
 from jepalib.jets import Jets
 from jepalib.workbook.notebook import Stage, project_root
 
-TWIN_FILES = 2  # a split of a twin has both classes in one file: two of them keep two cores busy
+# A split of a twin has both classes in one file; two of them keep two cores busy. Starting the
+# generator costs seconds, so that a small split is one file.
+TWIN_FILES, SMALL_TWIN = 2, 500
 
 
 def simulated_store(
@@ -42,7 +44,7 @@ def simulated_store(
     kind = "simulated" if dataset == "jetclass" else f"simulated-{dataset}"
     folder = stage.run_dir / "data" / f"{kind}-{sizes}-seed{seed}"
     for split, jets in jets_per_class.items():
-        files = 1 if dataset == "jetclass" else TWIN_FILES
+        files = 1 if dataset == "jetclass" or jets < SMALL_TWIN else TWIN_FILES
         simulate(folder / "files", split, jets, files_per_class=files, seed=seed, dataset=dataset)
     return _noted(stage, convert([folder / "files"], folder / "store"))
 
