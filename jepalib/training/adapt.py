@@ -98,6 +98,17 @@ def adapt(
     return bench.table()
 
 
+def share_of_labels(percent: float, store: JetStore) -> int:
+    """So many per cent of the training jets as a number of labels, at least one of each class.
+
+    Raises:
+        JepalibError: not above 0 and at most 100.
+    """
+    if not 0 < percent <= 100:
+        raise JepalibError(f"labels {percent:g} %: give a share above 0 and at most 100 %")
+    return max(round(percent / 100 * len(store.rows("train"))), len(store.classes))
+
+
 def _workers(asked: int | None, points: int) -> int:
     """Processes to use; trainings are so small that a core each beats sharing all cores."""
     if asked is not None and asked < 1:

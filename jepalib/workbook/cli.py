@@ -67,6 +67,24 @@ def whole_numbers(text: str, option: str) -> list[int]:
     return [int(number) for number in numbers]
 
 
+def label_counts(text: str, data: Path) -> list[int]:
+    """``"500,2 %"`` as numbers of labels; shares are of the training jets of the store `data`."""
+    from jepalib.data.store import JetStore
+    from jepalib.training.adapt import share_of_labels
+
+    counts = []
+    for word in words(text) or [text]:
+        if not word.endswith("%"):
+            counts += whole_numbers(word, "--labels")
+            continue
+        try:
+            percent = float(word.removesuffix("%"))
+        except ValueError:
+            raise JepalibError(f"--labels: '{word}' is no share; write 0.5%") from None
+        counts.append(share_of_labels(percent, JetStore.open(data)))
+    return counts
+
+
 def launch_processes(processes: int) -> None:
     """Become torch's launcher of this same command, each process on its share of the cores."""
     threads = max(1, (os.cpu_count() or 1) // processes)
@@ -152,7 +170,9 @@ def pretrain(
 @app.command()
 def adapt(
     data: Annotated[Path, typer.Option(help="Store that `jepalib convert` made.")],
-    labels: Annotated[str, typer.Option(help="Numbers of labelled jets with commas between.")],
+    labels: Annotated[
+        str, typer.Option(help="Numbers of labelled jets, or shares such as 0.5%, with commas between.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for few_shot.csv and the adapted models.")],
     run: Annotated[Path | None, typer.Argument(help="Run folder of a pre-training.")] = None,
     modes: Annotated[
@@ -168,7 +188,7 @@ def adapt(
     from jepalib.training.adapt import adapt as adapt_encoder
     from jepalib.workbook.parameters import split_settings
 
-    counts = whole_numbers(labels, "--labels")
+    counts = label_counts(labels, data)
     overrides = split_settings(settings)
     table = adapt_encoder(
         run, data, out, counts, words(modes), seeds, words(heads), overrides, workers, quiet

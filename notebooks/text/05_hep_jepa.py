@@ -35,7 +35,7 @@ from jepalib.evaluation.published import published_table
 from jepalib.masking import draw_token_masks
 from jepalib.methods.registry import find_method
 from jepalib.models.patches import make_patches, seen_of_targets, uncovered
-from jepalib.training.adapt import adapt
+from jepalib.training.adapt import adapt, share_of_labels
 from jepalib.training.classifiers import encode, untrained_encoder
 from jepalib.training.presets import pretrain_config
 from jepalib.viz import results
@@ -128,7 +128,7 @@ stage.finding(
 
 # %%
 whole = len(store.rows("train"))
-counts = {max(round(share / 100 * whole), len(store.classes)): share for share in sorted(percent, reverse=True)}
+counts = {share_of_labels(share, store): share for share in sorted(percent, reverse=True)}
 modes, head = ["frozen", "fine-tuned", "from-scratch"], find_method("hep-jepa").head
 choices = {
     "steps": table_steps,

@@ -113,3 +113,14 @@ def test_label_counts_are_whole_numbers(text: str) -> None:
 
 def test_label_counts() -> None:
     assert cli.whole_numbers("500, 2_000,1e4", "--labels") == [500, 2000, 10_000]
+
+
+def test_label_counts_may_be_shares_of_the_training_jets(store_path: Path) -> None:
+    assert cli.label_counts("500, 2%, 0.05 %", store_path) == [
+        500,
+        12,
+        10,
+    ]  # of 600; one of each class at least
+    for text, message in (("x%", "no share"), ("0%", "above 0"), ("150%", "at most 100"), ("", "whole")):
+        with pytest.raises(JepalibError, match=message):
+            cli.label_counts(text, store_path)
