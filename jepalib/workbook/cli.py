@@ -171,7 +171,7 @@ def pretrain(
 def adapt(
     data: Annotated[Path, typer.Option(help="Store that `jepalib convert` made.")],
     labels: Annotated[
-        str, typer.Option(help="Numbers of labelled jets, or shares such as 0.5%, with commas between.")
+        str, typer.Option(help="Numbers of labels, or shares such as 0.5%, with commas between.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for few_shot.csv and the adapted models.")],
     run: Annotated[Path | None, typer.Argument(help="Run folder of a pre-training.")] = None,

@@ -120,7 +120,7 @@ def test_label_counts_may_be_shares_of_the_training_jets(store_path: Path) -> No
         500,
         12,
         10,
-    ]  # of 600; one of each class at least
+    ]  # of 600
     for text, message in (("x%", "no share"), ("0%", "above 0"), ("150%", "at most 100"), ("", "whole")):
         with pytest.raises(JepalibError, match=message):
             cli.label_counts(text, store_path)
