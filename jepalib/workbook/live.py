@@ -22,6 +22,17 @@ DRAW_EVERY = 5.0  # seconds between two drawings of the curves
 ERROR = "jepalib: "  # how the command line begins the message of a mistake
 
 
+def pretrain_settings(steps: int, batch_size: int, seed: int) -> dict[str, object]:
+    """What a notebook sets of a pre-training: some 60 lines of metrics and 10 checkpoints a run."""
+    return {
+        "steps": steps,
+        "batch_size": batch_size,
+        "log_every": max(1, steps // 60),
+        "checkpoint_every": max(1, steps // 10),
+        "seed": seed,
+    }
+
+
 def pretrain_live(
     method: str,
     size: str,

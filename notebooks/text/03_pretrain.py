@@ -23,17 +23,11 @@ from jepalib.methods.registry import find_method
 from jepalib.training.presets import pretrain_config
 from jepalib.viz import results
 from jepalib.workbook import inputs, notebook
-from jepalib.workbook.live import pretrain_live
+from jepalib.workbook.live import pretrain_live, pretrain_settings
 
 stage = notebook.start("03_pretrain", run_dir)
 store = inputs.earlier_store(stage, data_dir)
-settings = {
-    "steps": pretrain_steps,
-    "batch_size": batch_size,
-    "log_every": max(1, pretrain_steps // 60),
-    "checkpoint_every": max(1, pretrain_steps // 10),
-    "seed": seed,
-}
+settings = pretrain_settings(pretrain_steps, batch_size, seed)
 config = pretrain_config(method, size, settings)
 
 # %% [markdown]

@@ -44,18 +44,12 @@ from jepalib.viz.observables import predicted_against_true, r2_by_observable
 from jepalib.viz.patch_displays import patch_figure
 from jepalib.viz.patch_widgets import PatchInspector
 from jepalib.workbook import inputs, notebook
-from jepalib.workbook.live import pretrain_live
+from jepalib.workbook.live import pretrain_live, pretrain_settings
 
 # %%
 stage = notebook.start("05_hep_jepa", run_dir)
 store = inputs.earlier_store(stage, data_dir)
-settings = {
-    "steps": patch_steps,
-    "batch_size": batch_size,
-    "log_every": max(1, patch_steps // 60),
-    "checkpoint_every": max(1, patch_steps // 10),
-    "seed": seed,
-}
+settings = pretrain_settings(patch_steps, batch_size, seed)
 config = pretrain_config("hep-jepa", patch_size, settings)
 
 # %% [markdown]

@@ -39,7 +39,7 @@ from jepalib.training.runs import Run
 from jepalib.viz import results
 from jepalib.viz.transfer import transfer_figure, two_classes
 from jepalib.workbook import inputs, notebook
-from jepalib.workbook.live import pretrain_live
+from jepalib.workbook.live import pretrain_live, pretrain_settings
 
 stage = notebook.start("06_transfer", run_dir)
 jetclass = inputs.earlier_store(stage, data_dir)
@@ -94,15 +94,8 @@ stage.finding("AUC of a single number: " + ", ".join(f"{name} {auc:.3f}" for nam
 Markdown(find_method("supervised").about)
 
 # %%
-settings = {
-    "steps": supervised_steps,
-    "batch_size": batch_size,
-    "log_every": max(1, supervised_steps // 60),
-    "checkpoint_every": max(1, supervised_steps // 10),
-    "seed": seed,
-    "encoder": "patches",
-    "inputs": hep.config.inputs,
-}
+settings = pretrain_settings(supervised_steps, batch_size, seed)
+settings |= {"encoder": "patches", "inputs": hep.config.inputs}
 size = hep.config.size
 config = pretrain_config("supervised", size, settings)
 path = stage.depends(stage.keyed(f"supervised-{size}", config, jetclass.data_hash))
