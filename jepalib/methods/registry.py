@@ -16,9 +16,10 @@ from typing import Any
 from torch import nn
 
 from jepalib.errors import JepalibError
-from jepalib.methods import hep_jepa, jp_jepa, supervised
+from jepalib.methods import hep_jepa, jp_jepa, p_jepa, supervised
 from jepalib.methods.hep_jepa import HEPJEPA, HEPJEPAConfig
 from jepalib.methods.jp_jepa import JPJEPA, JPJEPAConfig
+from jepalib.methods.p_jepa import PJEPA, PJEPAConfig
 from jepalib.methods.supervised import Supervised, SupervisedConfig
 from jepalib.models.encoders import EncoderConfig
 
@@ -48,6 +49,7 @@ METHODS = {
     "hep-jepa": Method(
         HEPJEPA, HEPJEPAConfig, hep_jepa.architecture, "class-attention", "student", hep_jepa.ABOUT
     ),
+    "p-jepa": Method(PJEPA, PJEPAConfig, p_jepa.architecture, "mlp", "teacher", p_jepa.ABOUT),
     "supervised": Method(
         Supervised, SupervisedConfig, supervised.architecture, "class-attention", "student", supervised.ABOUT
     ),

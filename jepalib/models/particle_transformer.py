@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -72,6 +72,25 @@ class ParticleTransformer(nn.Module):
             particles.append(encoded)
             cls.append(token)
         return Encoded(unsort(particles, batch.tokens), unsort(cls, batch.jets), jets.offsets)
+
+    def aggregate(
+        self, tokens: Float[Tensor, "tokens width"], offsets: Int[Tensor, " edges"]
+    ) -> Float[Tensor, "jets width"]:
+        """What the class attention blocks make of given particle representations, one vector per jet.
+
+        Args:
+            tokens: representations such as `forward` gives, of all or of some particles.
+            offsets: those of jet i are rows offsets[i] to offsets[i + 1].
+        """
+        batch = sort_by_length(offsets, self.micro_batch)
+        tokens = tokens[batch.tokens]
+        jets = []
+        for part in batch.micro_batches:
+            cls = self.trunk.cls_token.expand(part.layout.jets, -1)
+            for block in self.trunk.cls_blocks:
+                cls = block(cls, tokens[part.tokens], part.layout)
+            jets.append(self.trunk.norm(cls))
+        return unsort(jets, batch.jets)
 
     def _normalised(self, inputs: Float[Tensor, "particles inputs"]) -> Float[Tensor, "particles inputs"]:
         norm = self.input_bn

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from jepalib.errors import JepalibError
 from jepalib.jets import Jets
 from jepalib.kinematics import four_vectors
-from jepalib.models.blocks import Trunk, initialise
+from jepalib.models.blocks import PlainTrunk, Trunk, initialise
 from jepalib.models.encoded import Encoded
 from jepalib.models.layout import interleaved, sort_by_length, unsort
+from jepalib.models.linear import Linear
 from jepalib.models.pairs import PairEmbed
+from jepalib.models.patch_transformer import place_embedding
 from jepalib.models.sizes import Size
 from jepalib.schema import PARTICLE_COLUMN
 
 PLACE = [PARTICLE_COLUMN["deta"], PARTICLE_COLUMN["dphi"]]
+NARROWEST = 16  # channels of a head: a whole vector of the CPU kernels
 
 
 class ParticlePredictor(nn.Module):
@@ -62,7 +65,7 @@ class ParticlePredictor(nn.Module):
         self.micro_batch = micro_batch
         self.project_in = nn.Linear(size.width, width)
         self.project_out = nn.Linear(width, size.width)
-        self.place = nn.Sequential(nn.Linear(2, width), nn.GELU(), nn.Linear(width, width))
+        self.place = place_embedding(width)
         initialise(self)
         self.mask_token = nn.Parameter(torch.zeros(width))
         nn.init.trunc_normal_(self.mask_token, std=0.02)
@@ -126,3 +129,60 @@ class ParticlePredictor(nn.Module):
     ) -> tuple[Int[Tensor, " tokens"], Int[Tensor, " edges"]]:
         cls = [torch.arange(len(context), device=context.device)] if self.use_cls else []
         return interleaved([*cls, context, target])
+
+
+class AggregatePredictor(nn.Module):
+    """The predictor of P-JEPA: from one vector per jet to the representations at its target places.
+
+    A plain transformer on [aggregated token; one mask token per target particle], a mask token
+    being one learned vector plus a learned embedding of the (Delta eta, Delta phi) where it
+    stands. No context particle and no pairwise bias enters: all that is known of the context has
+    passed through the one token.
+
+    Args:
+        size: the predictor's width, heads and blocks, and the encoder's width. Heads narrower than
+            `NARROWEST` channels are made fewer and wider.
+        micro_batch: jets that go through together (on a GPU at least 512).
+
+    Raises:
+        JepalibError: a micro-batch below 1, heads that do not divide the width.
+    """
+
+    def __init__(self, size: Size, micro_batch: int = 32) -> None:
+        super().__init__()
+        if micro_batch < 1:
+            raise JepalibError(f"micro_batch={micro_batch}: must be at least 1")
+        width = size.predictor_width
+        heads = max(1, min(size.predictor_heads, width // NARROWEST))
+        self.micro_batch = micro_batch
+        self.project_in, self.project_out = Linear(size.width, width), Linear(width, size.width)
+        self.place = place_embedding(width)
+        initialise(self)
+        self.mask_token = nn.Parameter(0.02 * torch.randn(width))
+        self.trunk = PlainTrunk(width, heads, size.predictor_blocks)
+
+    def forward(
+        self, aggregated: Float[Tensor, "jets width"], targets: Jets
+    ) -> Float[Tensor, "particles width"]:
+        """Predictions of the encoder's width, in the order of `targets.particles`.
+
+        Args:
+            aggregated: the context of each jet as one token.
+            targets: the same jets with their target particles only, of which nothing but the
+                place (Delta eta, Delta phi) is used.
+
+        Raises:
+            JepalibError: not one token for each jet.
+        """
+        jets = len(aggregated)
+        if jets != len(targets):
+            raise JepalibError(f"predictor: {jets} aggregated tokens, {len(targets)} target jets")
+        masks = self.mask_token + self.place(targets.particles[:, PLACE])
+        tokens = torch.cat([self.project_in(aggregated), masks]).to(self.mask_token.dtype)
+        one_each = torch.arange(jets + 1, device=tokens.device)
+        order, offsets = interleaved([one_each, targets.offsets])
+        batch = sort_by_length(offsets, self.micro_batch)
+        rows = order[batch.tokens]
+        tokens = tokens[rows]
+        outputs = [self.trunk(tokens[part.tokens], part.layout, None) for part in batch.micro_batches]
+        return self.project_out(unsort(outputs, rows)[jets:])

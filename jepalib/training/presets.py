@@ -10,6 +10,7 @@ from jepalib.errors import JepalibError
 from jepalib.masking import MaskConfig
 from jepalib.methods.hep_jepa import HEPJEPAConfig
 from jepalib.methods.jp_jepa import JPJEPAConfig
+from jepalib.methods.p_jepa import PJEPAConfig
 from jepalib.methods.supervised import SupervisedConfig
 from jepalib.training.config import PretrainConfig, override
 
@@ -51,6 +52,12 @@ def hep_jepa(size: str) -> PretrainConfig:
     return _small(replace(config, objective=_quick_teacher(objective)))
 
 
+def p_jepa(size: str) -> PretrainConfig:
+    """P-JEPA at a size; "p-jepa" is that of the slides, which tell no rates, steps or batches: JP-JEPA's."""
+    objective = PJEPAConfig() if size != "nano" else _quick_teacher(PJEPAConfig())
+    return replace(jp_jepa(size), method="p-jepa", objective=objective)
+
+
 def supervised(size: str) -> PretrainConfig:
     """Training with labels at a size: HEP-JEPA's encoder and inputs unless `encoder`, `inputs` say others."""
     config = PretrainConfig(method="supervised", size=size, inputs="kin", objective=SupervisedConfig())
@@ -69,7 +76,7 @@ def _small(config: PretrainConfig) -> PretrainConfig:
     )
 
 
-PRESETS = {"jp-jepa": jp_jepa, "hep-jepa": hep_jepa, "supervised": supervised}
+PRESETS = {"jp-jepa": jp_jepa, "hep-jepa": hep_jepa, "p-jepa": p_jepa, "supervised": supervised}
 
 
 def pretrain_config(method: str, size: str, overrides: Mapping[str, object] | None = None) -> PretrainConfig:

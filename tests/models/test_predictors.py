@@ -13,7 +13,7 @@ from jepalib.jets import Jets
 from jepalib.models.encoded import Encoded
 from jepalib.models.layout import interleaved
 from jepalib.models.particle_transformer import ParticleTransformer
-from jepalib.models.predictors import ParticlePredictor
+from jepalib.models.predictors import AggregatePredictor, ParticlePredictor
 from jepalib.models.sizes import SIZES, Size
 from jepalib.schema import PARTICLE_COLUMN
 
@@ -167,7 +167,9 @@ def test_mistakes_are_named(encoder, split):
 def test_every_size_has_its_predictor():
     for size in SIZES.values():
         with torch.device("meta"):
-            ParticlePredictor(size)
+            ParticlePredictor(size, own_pair_embed=size.heads != size.predictor_heads)
+            plain = AggregatePredictor(size)
+        assert plain.trunk.blocks[0].heads * 16 <= size.predictor_width
 
 
 def test_micro_batches_change_nothing(split, encoder):
