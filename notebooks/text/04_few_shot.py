@@ -9,7 +9,7 @@
 # %% tags=["parameters"]
 run_dir: str = "runs/laptop"  # folder of this run, seen from the project's root
 data_dir: str = ""  # a store or JetClass files of your own; empty: those of 01_explore
-method: str = "jp-jepa"  # jp-jepa or hep-jepa
+method: str = "jp-jepa"  # jp-jepa, hep-jepa or p-jepa
 pretrained: str = ""  # folder of a pre-training; empty: that of 03_pretrain
 labels: list[int] = [500, 2000]  # numbers of labelled jets
 seeds: int = 3  # repetitions of each point
