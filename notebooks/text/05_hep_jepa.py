@@ -11,14 +11,15 @@
 run_dir: str = "runs/laptop"  # folder of this run, seen from the project's root
 data_dir: str = ""  # a store or JetClass files of your own; empty: those of 01_explore
 patch_size: str = "nano"  # of the encoder: nano or mini (the paper's 2.5 M parameters)
-patch_steps: int = 300  # optimiser steps of the pre-training
+patch_steps: int = 200  # optimiser steps of the pre-training
 batch_size: int = 256  # jets a step
 processes: int = 0  # 0: one per GPU, or per core where there is none
 percent: list[float] = [0.05, 0.5, 2.0, 10.0, 100.0]  # of the training set, as labels
 table_seeds: int = 2  # repetitions of each entry of the few-shot table
-table_steps: int = 60  # training steps with 500 labels; grows with the square root of the labels
+table_steps: int = 40  # training steps with 500 labels; grows with the square root of the labels
 rates: list[float] = [0.001]  # learning rates that are tried
 encoder_scales: list[float] = [0.3, 1.0]  # rate of the encoder relative to that of the head, tried with each
+choose_jets: int = 1000  # validation jets that settings and moments are chosen on
 test_jets: int = 5000  # jets that the numbers are made from
 map_jets: int = 3000  # jets on the t-SNE map
 seed: int = 0  # of everything random
@@ -128,6 +129,7 @@ choices = {
     "steps": table_steps,
     "rates": tuple(rates),
     "encoder_scales": tuple(encoder_scales),
+    "val_jets": choose_jets,
     "test_jets": test_jets,
 }
 out = stage.depends(stage.keyed("few_shot", run.identity(), store.data_hash, choices))

@@ -15,13 +15,14 @@ quark_gluon_dir: str = ""  # the public quark–gluon files (QG_jets*.npz) or a 
 twin_train: int = 1000  # simulated jets of each class for training
 twin_val: int = 200  # for choosing
 twin_test: int = 1000  # for reporting
-supervised_steps: int = 300  # steps of the supervised pre-training
+supervised_steps: int = 200  # steps of the supervised pre-training
 batch_size: int = 256  # jets a step of it
 processes: int = 0  # 0: one per GPU, or per core where there is none
-transfer_steps: int = 60  # training steps with 500 labels; grows with the square root of the labels
+transfer_steps: int = 50  # training steps with 500 labels; grows with the square root of the labels
 transfer_seeds: int = 2  # repetitions of each arm
 rates: list[float] = [0.001]  # learning rates that are tried
 encoder_scales: list[float] = [0.3, 1.0]  # rate of the encoder relative to that of the head, tried with each
+choose_jets: int = 1000  # validation jets that settings and moments are chosen on
 test_jets: int = 5000  # jets that the numbers are made from
 seed: int = 0  # of everything random
 
@@ -124,6 +125,7 @@ choices = {
     "steps": transfer_steps,
     "rates": tuple(rates),
     "encoder_scales": tuple(encoder_scales),
+    "val_jets": choose_jets,
     "test_jets": test_jets,
 }
 head, tables = find_method("hep-jepa").head, []
