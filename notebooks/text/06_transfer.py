@@ -128,6 +128,8 @@ choices = {
     "val_jets": choose_jets,
     "test_jets": test_jets,
 }
+
+# %%
 head, tables = find_method("hep-jepa").head, []
 for name, store in stores.items():
     count = len(store.rows("train"))
