@@ -10,9 +10,7 @@ from jaxtyping import Float
 from scipy.stats import t as student
 
 from jepalib.errors import JepalibError
-from jepalib.evaluation.contrasts import judge
-
-CONFIDENCE = 0.95
+from jepalib.evaluation.contrasts import CONFIDENCE, judge
 
 
 @dataclass(frozen=True)
