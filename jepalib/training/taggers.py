@@ -1,0 +1,86 @@
+"""The classifiers that an adaptation left behind, by arm and seed, and their scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from jepalib.data.store import JetStore
+from jepalib.errors import JepalibError
+from jepalib.models.heads import Classifier
+from jepalib.training.classifiers import ClassifierConfig, load_classifier, probabilities
+
+ARMS = ("fine-tuned", "from-scratch")
+
+
+@dataclass(frozen=True)
+class Tagger:
+    """One trained classifier of a few-shot table.
+
+    Attributes:
+        arm: how it came about, one of `adapt.MODES`.
+        labels: number of labelled jets it was trained on.
+        seed: of its label subset, initialisation and batches.
+        classifier: in evaluation mode.
+        config: what it is built from; `config.classes` names its scores.
+        path: the folder that it was loaded from.
+    """
+
+    arm: str
+    labels: int
+    seed: int
+    classifier: Classifier
+    config: ClassifierConfig
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """For legends: arm and seed."""
+        return f"{self.arm}, seed {self.seed}"
+
+
+def taggers(folder: Path, labels: int | None = None, arms: Sequence[str] = ARMS) -> list[Tagger]:
+    """The classifiers in OUT/models of ``jepalib adapt --out OUT``, by arm as asked for, then seed.
+
+    Args:
+        folder: OUT.
+        labels: number of labels that they were trained on; the largest number there is if None.
+        arms: which of them.
+
+    Raises:
+        JepalibError: there are none, or an arm has none for this number of labels.
+    """
+    notes = [(file.parent, json.loads(file.read_text())["notes"]) for file in _files(folder)]
+    known = sorted({note["labels"] for _, note in notes if note["mode"] in arms})
+    if not known or (labels is not None and labels not in known):
+        there = f"it has those of {', '.join(map(str, known))} labels" if known else "it has none of them"
+        raise JepalibError(f"{folder}: no classifiers ({', '.join(arms)}) of {labels} labels; {there}")
+    labels = known[-1] if labels is None else labels
+    chosen = [(path, note) for path, note in notes if note["labels"] == labels and note["mode"] in arms]
+    if missing := set(arms) - {note["mode"] for _, note in chosen}:
+        raise JepalibError(f"{folder}: no classifier {', '.join(sorted(missing))} of {labels} labels")
+    chosen.sort(key=lambda pair: (arms.index(pair[1]["mode"]), pair[1]["seed"], pair[0].name))
+    return [
+        Tagger(note["mode"], labels, note["seed"], *load_classifier(path), path=path) for path, note in chosen
+    ]
+
+
+def scores(
+    taggers: Sequence[Tagger], store: JetStore, rows: np.ndarray | range, device: torch.device
+) -> Float[np.ndarray, "taggers jets classes"]:
+    """Class probabilities of the given rows, in their order, by each tagger."""
+    return np.stack([probabilities(tagger.classifier.to(device), store, rows, device) for tagger in taggers])
+
+
+def _files(folder: Path) -> list[Path]:
+    """Descriptions of all whole classifiers below the folder."""
+    files = sorted(Path(folder).glob("models/*/classifier.json"))
+    if not files:
+        raise JepalibError(f"{folder} holds no classifiers; make them with jepalib adapt --out {folder}")
+    return [file for file in files if (file.parent / "weights.safetensors").is_file()]
