@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import io
 import os
 import sys
+import traceback
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -78,6 +81,51 @@ def slider(value: int, low: int, high: int, name: str) -> Any:
 
     wide = widgets.Layout(width="26em")
     return widgets.IntSlider(value, low, high, description=name, layout=wide, continuous_update=False)
+
+
+class Guard:
+    """The line of a panel on which its mistakes are read; ipywidgets alone would swallow them.
+
+        guard = Guard()
+        control.observe(guard(self.draw), "value")
+        box = widgets.VBox([control, image, guard.line])
+
+    A guarded function that raises leaves the panel as it was and says why below it: the message
+    alone where a user can mend it (`JepalibError`), else with the traceback to unfold. The next
+    call that succeeds clears the line.
+
+    Attributes:
+        line: the widget to put into the panel; empty while all is well.
+    """
+
+    def __init__(self) -> None:
+        import ipywidgets as widgets
+
+        self.line = widgets.HTML()
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., None]:
+        """The function, never raising; it returns nothing, as callbacks do."""
+
+        def guarded(*given: Any) -> None:
+            try:
+                function(*given)
+            except Exception as error:
+                self.tell(error)
+            else:
+                self.line.value = ""
+
+        return guarded
+
+    def tell(self, error: Exception) -> None:
+        """Write an exception on the line."""
+        if isinstance(error, JepalibError):
+            self.line.value = f'<p role="alert">{html.escape(str(error))}</p>'
+            return
+        short, lines = f"{type(error).__name__}: {error}", traceback.format_exception(error)
+        self.line.value = (
+            f'<details role="alert"><summary>{html.escape(short)}</summary>'
+            f"<pre>{html.escape(''.join(lines))}</pre></details>"
+        )
 
 
 class MaskControls:
