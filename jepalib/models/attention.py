@@ -79,13 +79,15 @@ def _padded_attention(qkv: Tensor, bias: Tensor | None, layout: Layout, heads: i
     q, k, v = layout.pad(qkv).unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
     mask = layout.padding()
     if bias is not None:
-        mask = mask + (bias if bias.ndim == 4 else _dense(bias, layout, heads))
+        mask = mask + dense_bias(bias, layout, heads)
     attended = F.scaled_dot_product_attention(q, k, v, mask.to(q.dtype), dropout)
     return layout.unpad(attended.transpose(1, 2).flatten(2))
 
 
-def _dense(bias: Tensor, layout: Layout, heads: int) -> Tensor:
-    """A flat bias as (jets, heads, length, length), 0 on padding."""
+def dense_bias(bias: Tensor, layout: Layout, heads: int) -> Float[Tensor, "jets heads length length"]:
+    """A bias of either form as (jets, heads, length, length), 0 on padding."""
+    if bias.ndim == 4:
+        return bias
     jets = []
     for begin, n in zip(layout.bias_offsets(heads).tolist(), layout.counts.tolist(), strict=False):
         length = kernels.row_length(n)

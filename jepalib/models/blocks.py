@@ -106,18 +106,31 @@ class ClassAttentionBlock(Block):
     def forward(
         self, cls: Float[Tensor, "jets width"], x: Float[Tensor, "tokens width"], layout: Layout
     ) -> Float[Tensor, "jets width"]:
+        u = self.keys(cls, x, layout)
+        w_v = self.attn.in_proj.weight.chunk(3)[2]
+        b_v = self.attn.in_proj.bias.chunk(3)[2]
+        pooled = self.weights(cls, u, layout) @ u
+        values = torch.einsum("jhw,hdw->jhd", pooled, w_v.unflatten(0, (self.heads, -1)).to(pooled.dtype))
+        return self.after_attention(values.flatten(1) + b_v, cls)
+
+    def keys(
+        self, cls: Float[Tensor, "jets width"], x: Float[Tensor, "tokens width"], layout: Layout
+    ) -> Float[Tensor, "jets places width"]:
+        """What the class token attends to: itself, then the tokens of its jet, padded."""
+        return self.pre_attn_norm(torch.cat([cls[:, None], layout.pad(x.to(cls.dtype))], dim=1))
+
+    def weights(
+        self, cls: Float[Tensor, "jets width"], u: Float[Tensor, "jets places width"], layout: Layout
+    ) -> Float[Tensor, "jets heads places"]:
+        """How much of each of `keys` every head takes; 0 on padding."""
         width, heads = cls.shape[1], self.heads
-        u = torch.cat([cls[:, None], layout.pad(x.to(cls.dtype))], dim=1)
-        u = self.pre_attn_norm(u)
-        w_q, w_k, w_v = self.attn.in_proj.weight.chunk(3)
-        b_q, _, b_v = self.attn.in_proj.bias.chunk(3)  # a key bias shifts all scores alike
+        w_q, w_k, _ = self.attn.in_proj.weight.chunk(3)
+        b_q = self.attn.in_proj.bias.chunk(3)[0]  # a key bias shifts all scores alike
         q = F.linear(cls, w_q, b_q).unflatten(1, (heads, -1)) / math.sqrt(width // heads)
         query = torch.einsum("jhd,hdw->jhw", q, w_k.unflatten(0, (heads, -1)).to(q.dtype))
         scores = query.to(u.dtype) @ u.transpose(1, 2)
         padding = F.pad(layout.padding()[:, 0], (1, 0))
-        pooled = (scores.float() + padding).softmax(-1).to(u.dtype) @ u
-        values = torch.einsum("jhw,hdw->jhd", pooled, w_v.unflatten(0, (heads, -1)).to(pooled.dtype))
-        return self.after_attention(values.flatten(1) + b_v, cls)
+        return (scores.float() + padding).softmax(-1).to(u.dtype)
 
 
 class Trunk(nn.Module):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from jepalib.models import kernels
-from jepalib.models.attention import _dense, _dense_pairs, _padded_attention, attention, bias_of_pairs
+from jepalib.models.attention import _dense_pairs, _padded_attention, attention, bias_of_pairs, dense_bias
 from jepalib.models.layout import Layout, make_layout, offsets_of, row_length
 from jepalib.models.linear import linear
 
@@ -133,7 +133,7 @@ def test_row_lengths_are_those_of_the_kernels():
 @pytest.mark.parametrize("lead", [0, 1])
 def test_bias_of_a_gpu_is_that_of_a_cpu(lead: int):
     layout, _, values = random_case([4, 0, 1, 6], 2, 4, torch.float32, lead)
-    packed = _dense(bias_of_pairs(values, layout, lead), layout, 2)
+    packed = dense_bias(bias_of_pairs(values, layout, lead), layout, 2)
     dense = _dense_pairs(values, layout, lead)
     torch.testing.assert_close(packed, dense, rtol=0, atol=0)
     weight = torch.randn(dense.shape)
@@ -143,7 +143,7 @@ def test_bias_of_a_gpu_is_that_of_a_cpu(lead: int):
 
 def test_bias_is_symmetric_and_zero_for_leading_tokens():
     layout, _, values = random_case([4, 1, 6], 2, 4, torch.float32, lead=1)
-    dense = _dense(bias_of_pairs(values, layout, 1), layout, 2).detach()
+    dense = dense_bias(bias_of_pairs(values, layout, 1), layout, 2).detach()
     torch.testing.assert_close(dense, dense.transpose(2, 3))
     assert (dense[:, :, 0] == 0).all()
     jet, i, j = layout.pairs(1)

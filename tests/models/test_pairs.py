@@ -13,7 +13,7 @@ from torch import nn
 
 from jepalib.kinematics import pair_features
 from jepalib.models import pairs
-from jepalib.models.attention import _dense
+from jepalib.models.attention import dense_bias
 from jepalib.models.layout import make_layout, offsets_of
 from jepalib.models.pairs import PairEmbed, features_of_pairs, sample_pairs
 
@@ -60,7 +60,7 @@ def test_batch_statistics_are_those_of_batch_norm():
     first, second = sample_pairs(jets.offsets, 10**6)
     expected = plain.train()(pair_features(p4[first], p4[second]))
     jet, i, j = layout.pairs()
-    found = _dense(bias, layout, 4)[jet, :, i, j]
+    found = dense_bias(bias, layout, 4)[jet, :, i, j]
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
     theirs = [layer for layer in plain if isinstance(layer, nn.BatchNorm1d)]
     for mine, other in zip(network.norms, theirs, strict=True):
