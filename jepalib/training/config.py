@@ -35,6 +35,8 @@ class PretrainConfig:
         max_jets: use only so many (stratified) training jets, 0 for all.
         log_every, checkpoint_every: steps between metrics lines and checkpoints.
         checkpoint_minutes: a checkpoint is also written after so long, for job queues.
+        snapshots: numbers of jets seen after which the networks are also kept for good, as
+            a run folder of their own, RUN/snapshots/NUMBER.
     """
 
     method: str = "jp-jepa"
@@ -58,6 +60,7 @@ class PretrainConfig:
     log_every: int = 50
     checkpoint_every: int = 500
     checkpoint_minutes: float = 10.0
+    snapshots: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         method = find_method(self.method)
@@ -75,6 +78,8 @@ class PretrainConfig:
             )
         not_negative = ("lr_start", "lr_final", "weight_decay", "predictor_weight_decay", "clip", "max_jets")
         check_ranges(self, not_negative=(*not_negative, "seed"), positive=("lr", "checkpoint_minutes"))
+        if any(jets < 1 for jets in self.snapshots):
+            raise JepalibError(f"snapshots = {self.snapshots}: give numbers of jets, at least 1")
         if not 0 <= self.warmup < 1:
             raise JepalibError(f"warmup = {self.warmup} is a share of the run, at least 0 and below 1")
         if not all(0 <= beta < 1 for beta in self.betas):

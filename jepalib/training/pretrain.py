@@ -124,8 +124,7 @@ class Pretraining:
             _say(f"stopped by a signal; step {self.step} is saved, call again to go on", self.world)
             raise SystemExit(128 + (stopped[0] if stopped else signal.SIGTERM))
         if self.world.leader:
-            extra = {"jets_seen": self.jets_seen(self.step), "left_out": self.stream.left_out}
-            self.run.write_manifest(self.store.data_hash, self.seconds, extra)
+            self._write_manifest(self.run)
 
     def _share(self, step: int) -> float:
         """Jets seen before a step, as a share of all that the run will see."""
@@ -143,6 +142,7 @@ class Pretraining:
         last = self.step == self.config.steps
         if self.step % self.config.log_every == 0 or last:
             self._log(result)
+        self._snapshot()
         late = time.perf_counter() - self.saved > 60 * self.config.checkpoint_minutes
         # All processes must do the same next: none may wait for one that has left.
         flags = torch.tensor([float(bool(stopped)), float(late)], device=self.world.device)
@@ -193,8 +193,7 @@ class Pretraining:
         average_(list(self.sums.values()), self.world)
         if not self.world.leader:
             return
-        self.run.write_weights("teacher", self.method.encoder)
-        self.run.write_weights("student", self.method.student)
+        self._write_networks(self.run)
         state = {
             "step": self.step,
             "seconds": self.seconds,
@@ -205,6 +204,23 @@ class Pretraining:
             "data_hash": self.store.data_hash,
         }
         self.run.write_checkpoint(state)
+
+    def _snapshot(self) -> None:
+        """Keep the networks where the last step reached a number of jets that was asked for."""
+        before, now = self.jets_seen(self.step - 1), self.jets_seen(self.step)
+        for jets in self.config.snapshots:
+            if before < jets <= now and self.world.leader:
+                with self.run.snapshot(jets) as folder:
+                    self._write_networks(folder)
+                    self._write_manifest(folder)
+
+    def _write_networks(self, folder: Run) -> None:
+        folder.write_weights("teacher", self.method.encoder)
+        folder.write_weights("student", self.method.student)
+
+    def _write_manifest(self, folder: Run) -> None:
+        extra = {"jets_seen": self.jets_seen(self.step), "left_out": self.stream.left_out}
+        folder.write_manifest(self.store.data_hash, self.seconds, extra)
 
     def _restore(self) -> None:
         state = self.run.read_checkpoint()

@@ -6,6 +6,7 @@ student.safetensors  weights, written with every checkpoint
 teacher.safetensors
 resume.pt            everything needed to go on: weights, optimiser, step, sums
 manifest.json        written last: versions, seed, data hash, git revision, wall time
+snapshots/JETS/      the same (but resume.pt) after so many jets, where they were asked for
 """
 
 from __future__ import annotations
@@ -133,6 +134,12 @@ class Run:
         return pd.DataFrame([json.loads(line) for line in lines if line.endswith("}")])
 
     @property
+    def snapshots(self) -> list[Run]:
+        """The run as it was on the way, by jets seen; each is a finished run folder of its own."""
+        folders = [folder for folder in self.path.glob("snapshots/*") if folder.name.isdigit()]
+        return [Run.open(folder) for folder in sorted(folders, key=lambda folder: int(folder.name))]
+
+    @property
     def architecture(self) -> EncoderConfig:
         """The encoder that this run trains."""
         config = self.config
@@ -199,6 +206,19 @@ class Run:
         clean = {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in line.items()}
         with open(self.path / "metrics.jsonl", "a") as handle:
             handle.write(json.dumps(clean) + "\n")
+
+    @contextmanager
+    def snapshot(self, jets: int) -> Iterator[Run]:
+        """A run folder for the networks of this moment, in its place once all is written."""
+        final = self.path / "snapshots" / str(jets)
+        draft = self.path / "snapshots" / f".{jets}.tmp"
+        for left in (draft, final):  # by a run that was stopped here, and comes by again
+            shutil.rmtree(left, ignore_errors=True)
+        run = Run._write(draft, self.config)
+        if (self.path / "metrics.jsonl").is_file():
+            shutil.copyfile(self.path / "metrics.jsonl", draft / "metrics.jsonl")
+        yield run
+        os.replace(draft, final)
 
     def write_manifest(self, data_hash: str, seconds: float, extra: Mapping[str, object]) -> None:
         """The last file of a run: its presence says that all the rest is whole."""

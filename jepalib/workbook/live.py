@@ -33,6 +33,11 @@ def pretrain_settings(steps: int, batch_size: int, seed: int) -> dict[str, objec
     }
 
 
+def doublings(jets: int, number: int) -> list[int]:
+    """Where to keep snapshots of a run over so many jets: at half of it, a quarter, and so on, rising."""
+    return [jets >> n for n in range(number, 0, -1) if jets >> n]
+
+
 def pretrain_live(
     method: str,
     size: str,

@@ -24,6 +24,7 @@ class Profile:
     # pre-training: the published JP-JEPA sizes
     size: str = "small"
     pretrain_steps: int = 500_000
+    snapshots: int = 10  # kept on the way: at a half, a quarter, an eighth … of the jets
     batch_size: int = 2048
     # few-shot adaptation
     labels: tuple[int, ...] = (500, 2_000, 10_000, 100_000, 1_000_000)
@@ -65,6 +66,7 @@ LAPTOP = replace(
     explore_jets=10_000,
     size="nano",
     pretrain_steps=300,
+    snapshots=5,
     batch_size=256,
     labels=(500, 2_000),
     seeds=3,
@@ -97,6 +99,7 @@ SMOKE = replace(
     test_jets_per_class=LAPTOP.test_jets_per_class // 20,
     explore_jets=500,
     pretrain_steps=LAPTOP.pretrain_steps // 10,
+    snapshots=2,
     batch_size=LAPTOP.batch_size // 4,
     labels=(100, 200),
     seeds=2,

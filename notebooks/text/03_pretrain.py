@@ -13,6 +13,7 @@ method: str = "jp-jepa"  # jp-jepa, hep-jepa or p-jepa
 size: str = "nano"  # of the encoder: nano, mini, and for JP-JEPA tiny, small, base, large, huge
 pretrain_steps: int = 300  # optimiser steps
 batch_size: int = 256  # jets a step
+snapshots: int = 5  # kept on the way, after 1/2, 1/4, 1/8 … of the jets; 08_representation looks at them
 processes: int = 0  # 0: one per GPU, or per core where there is none
 seed: int = 0  # of everything random
 
@@ -23,11 +24,12 @@ from jepalib.methods.registry import find_method
 from jepalib.training.presets import pretrain_config
 from jepalib.viz import results
 from jepalib.workbook import inputs, notebook
-from jepalib.workbook.live import pretrain_live, pretrain_settings
+from jepalib.workbook.live import doublings, pretrain_live, pretrain_settings
 
 stage = notebook.start("03_pretrain", run_dir)
 store = inputs.earlier_store(stage, data_dir)
 settings = pretrain_settings(pretrain_steps, batch_size, seed)
+settings["snapshots"] = doublings(pretrain_steps * batch_size, snapshots)
 config = pretrain_config(method, size, settings)
 
 # %% [markdown]

@@ -81,6 +81,32 @@ def test_other_settings_on_the_same_folder_are_refused(trained, store_path):
         pretrain(replace(trained.config, lr=0.5), store_path, trained.path)
 
 
+def test_snapshots_are_run_folders_of_their_own(trained, store_path, quick, tmp_path):
+    seen = trained.metrics()["jets_seen"]
+    marks = (1, int(seen[1]) - 1, int(seen[1]))  # the first step, and twice the sixth
+    run = pretrain(quick(snapshots=marks), store_path, tmp_path / "run", quiet=True)
+    taken = run.snapshots
+    assert [s.path.name for s in taken] == [str(m) for m in sorted(marks)]
+    assert [s.manifest["jets_seen"] for s in taken[1:]] == [seen[1], seen[1]]
+    assert [len(s.metrics()) for s in taken] == [0, 2, 2]
+    assert all(s.finished and s.config == run.config for s in taken)
+    networks = [s.encoder().state_dict()["trunk.cls_token"] for s in (*taken, run)]
+    assert torch.equal(networks[1], networks[2])
+    assert not torch.equal(networks[0], networks[1])
+    assert not torch.equal(networks[2], networks[3])
+    assert lines(run.path) == lines(trained.path)  # taking them changes nothing
+
+
+def test_a_snapshot_survives_a_kill_and_is_whole(store_path, quick, tmp_path, trained):
+    config = quick(snapshots=(int(trained.metrics()["jets_seen"][1]),))
+    run_killed(config, store_path, tmp_path / "run", 8, "SIGKILL")
+    (early,) = Run.open(tmp_path / "run").snapshots
+    before = (early.path / "teacher.safetensors").read_bytes()
+    run = pretrain(config, store_path, tmp_path / "run", quiet=True)  # goes on at 5, comes by again
+    assert (run.snapshots[0].path / "teacher.safetensors").read_bytes() == before
+    assert not list((tmp_path / "run" / "snapshots").glob(".*"))
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

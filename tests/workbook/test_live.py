@@ -43,3 +43,8 @@ def test_runs_draws_and_finds_itself_done(store: Path, tmp_path: Path, monkeypat
 def test_what_went_wrong_is_in_the_message(store: Path, tmp_path: Path) -> None:
     with pytest.raises(JepalibError, match="unknown setting 'stepps'"):
         live.pretrain_live("jp-jepa", "nano", store, tmp_path, {"stepps": 3}, lambda _: Figure(), 1)
+
+
+def test_snapshots_lie_at_halves_of_the_run() -> None:
+    assert live.doublings(76_800, 3) == [9_600, 19_200, 38_400]
+    assert live.doublings(3, 5) == [1]
