@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,6 +44,12 @@ class Tagger:
     def name(self) -> str:
         """For legends: arm and seed."""
         return f"{self.arm}, seed {self.seed}"
+
+    @property
+    def identity(self) -> str:
+        """A hash that changes when its architecture or its weights do."""
+        weights = (self.path / "weights.safetensors").read_bytes()
+        return hashlib.sha256(repr(self.config).encode() + weights).hexdigest()
 
 
 def taggers(folder: Path, labels: int | None = None, arms: Sequence[str] = ARMS) -> list[Tagger]:
