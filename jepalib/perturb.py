@@ -24,6 +24,7 @@ from jepalib.schema import INPUTS, KIN_INPUTS, PARTICLE_COLUMN, PID_FIELDS, TD_F
 OWN_FIELD = dict(zip(PID_FIELDS + TD_INPUTS, PID_FIELDS + TD_FIELDS))
 GROUPS = {"pid": PID_FIELDS, "td": TD_FIELDS}
 SHARED = "models.missing.without_inputs hides it from a network instead"
+REACH = 0.4  # farthest from the jet axis in Δη and Δφ that a dead cell may lie; half of R = 0.8
 
 
 def remove_input(jets: Jets, name: str) -> Jets:
@@ -58,6 +59,29 @@ def remove_group(jets: Jets, group: str) -> Jets:
     if group not in GROUPS:
         raise JepalibError(f"remove_group: no group '{group}'; choose one of {', '.join(GROUPS)}")
     return _zeroed(jets, GROUPS[group])
+
+
+def drop_features(
+    jets: Jets, pid_dropout: float, td_dropout: float, generator: torch.Generator | None
+) -> Jets:
+    """Jets of which some lose their pid and td groups, or td alone: feature dropout (JP-JEPA section 4.1).
+
+    One uniform number u a jet: pid is lost where u < pid_dropout, td where u <
+    td_dropout or pid is lost. Both keep their asked probability, and the sets nest.
+
+    Args:
+        pid_dropout, td_dropout: probabilities per jet.
+        generator: on the CPU, wherever the jets are; torch's own if None.
+    """
+    if pid_dropout == 0 and td_dropout == 0:
+        return jets
+    uniform = torch.rand(len(jets), generator=generator).to(jets.particles.device)
+    no_pid = uniform < pid_dropout
+    no_td = uniform < max(td_dropout, pid_dropout)
+    keep = torch.ones(len(jets), jets.particles.shape[1], device=jets.particles.device)
+    for fields, lost in ((PID_FIELDS, no_pid), (TD_FIELDS, no_td)):
+        keep[:, _columns(fields)] = (~lost).float()[:, None]
+    return jets.with_particles(jets.particles * keep[jets.jet_of_particle])
 
 
 def drop_particles(jets: Jets, fraction: float, generator: torch.Generator) -> Jets:
@@ -133,6 +157,28 @@ def dead_region(jets: Jets, eta: tuple[float, float], phi: tuple[float, float]) 
     inside = (place_eta >= eta[0]) & (place_eta < eta[1])
     inside &= torch.remainder(place_phi - phi[0], 2 * math.pi) <= width
     return jets.select_particles(~inside | (_places(jets) == 0))
+
+
+def dead_cell(jets: Jets, side: float, generator: torch.Generator) -> Jets:
+    """Lose all particles in a dead square of η and φ close to each jet, but its hardest.
+
+    Its centre is drawn for each jet, uniformly up to `REACH` from the jet axis in Δη and in Δφ: a
+    dead region that stays where it is, seen by jets that happen to point at it. From the same
+    state of the generator a larger square holds the smaller, so that a scan is not noise on noise.
+
+    Args:
+        side: of the square, in η and in radians; nothing is lost at 0.
+        generator: on the CPU, wherever the jets are.
+
+    Raises:
+        JepalibError: a side that is negative or not finite.
+    """
+    if not 0 <= side < math.inf:
+        raise JepalibError(f"dead_cell: side = {side}; give a finite number that is not negative")
+    centre = REACH * (2 * torch.rand(len(jets), 2, generator=generator) - 1)
+    place = torch.stack([jets.column("deta"), jets.column("dphi")], dim=1)
+    away = (place - centre.to(place.device)[jets.jet_of_particle]).abs().amax(1) >= side / 2
+    return jets.select_particles(away | (_places(jets) == 0))
 
 
 def shift_impact_parameters(jets: Jets, d0: float = 0.0, dz: float = 0.0) -> Jets:

@@ -16,7 +16,9 @@ from jepalib.errors import JepalibError
 from jepalib.jets import Jets
 from jepalib.kinematics import four_vectors, model_inputs, wrap_phi
 from jepalib.perturb import (
+    dead_cell,
     dead_region,
+    drop_features,
     drop_particles,
     drop_softest,
     remove_group,
@@ -24,7 +26,7 @@ from jepalib.perturb import (
     shift_impact_parameters,
     smear_energy,
 )
-from jepalib.schema import INPUT_GROUPS, INPUTS, PID_INPUTS, TD_INPUTS
+from jepalib.schema import INPUT_GROUPS, INPUTS, PARTICLE_COLUMN, PID_FIELDS, PID_INPUTS, TD_FIELDS, TD_INPUTS
 
 FRACTIONS = st.floats(0, 1)
 
@@ -79,6 +81,26 @@ def test_a_group_is_its_inputs_one_after_another(jets):
     for name in TD_INPUTS:
         step = remove_input(step, name)
     assert torch.equal(step.particles, remove_group(jets, "td").particles)
+
+
+def test_feature_dropout_rates_and_nesting():
+    jets = make_jets([3] * 4000)
+    dropped = drop_features(jets, 0.3, 0.6, seeded())
+    pid = [PARTICLE_COLUMN[n] for n in PID_FIELDS]
+    td = [PARTICLE_COLUMN[n] for n in TD_FIELDS]
+
+    def held(batch, columns):  # per jet: does any particle hold anything in these columns?
+        any_here = (batch.particles[:, columns] != 0).any(1).float()
+        return torch.zeros(len(batch)).index_add_(0, batch.jet_of_particle, any_here) > 0
+
+    no_pid, no_td, some_td = ~held(dropped, pid), ~held(dropped, td), held(jets, td)
+    assert no_pid.float().mean().item() == pytest.approx(0.3, abs=0.03)
+    assert no_td[some_td].float().mean().item() == pytest.approx(0.6, abs=0.03)
+    assert no_td[no_pid].all()  # pid dropped implies td dropped
+    assert torch.equal(dropped.particles[:, :6], jets.particles[:, :6])
+    again = drop_features(jets, 0.3, 0.6, seeded())
+    assert torch.equal(again.particles, dropped.particles)
+    assert drop_features(jets, 0.0, 0.0, seeded()) is jets
 
 
 def test_what_cannot_be_removed_from_a_jet_is_refused(jets):
@@ -210,6 +232,36 @@ def test_regions_that_are_none_are_refused(jets, eta, phi):
         dead_region(jets, eta, phi)
 
 
+@settings(deadline=None, max_examples=25)
+@given(st.floats(0, 1.5), st.integers(0, 99))
+def test_a_dead_cell_is_a_square_that_grows_in_place(side, seed):
+    jets = numbered(make_jets([60, 1, 25, 128], seed))
+    after, larger = dead_cell(jets, side, seeded(seed)), dead_cell(jets, side + 0.2, seeded(seed))
+    assert_rest_kept(after, jets)
+    assert set(kept_rows(larger).tolist()) <= set(kept_rows(after).tolist())
+    assert set(jets.offsets[:-1].tolist()) <= set(kept_rows(after).tolist())  # the hardest of each
+    lost = torch.ones(len(jets.particles), dtype=torch.bool)
+    lost[kept_rows(after)] = False
+    place = jets.particles[:, [4, 5]]
+    for row in range(len(jets)):
+        mine = (jets.jet_of_particle == row) & lost
+        if mine.any():  # within one square whose centre is at most 0.4 from the axis
+            inside = place[mine]
+            assert (inside.amax(0) - inside.amin(0) <= side + 1e-6).all()
+            assert (inside.abs() <= 0.4 + side / 2 + 1e-6).all()
+
+
+def test_a_dead_cell_loses_its_share_and_a_wide_one_all_but_the_hardest():
+    jets = make_jets([40] * 400)
+    flat = jets.particles.clone()
+    flat[:, 4:6] = 1.6 * torch.rand(len(flat), 2, generator=seeded(1)) - 0.8  # evenly over 1.6 x 1.6
+    lost = 1 - len(dead_cell(jets.with_particles(flat), 0.4, seeded()).particles) / len(flat)
+    assert lost == pytest.approx(0.4**2 / 1.6**2 * 39 / 40, abs=0.005)
+    assert (dead_cell(jets.with_particles(flat), 3.0, seeded()).counts == 1).all()
+    with pytest.raises(JepalibError, match="dead_cell: side = -1"):
+        dead_cell(jets, -1.0, seeded())
+
+
 def test_tracks_are_shifted_and_nothing_else(jets):
     after = shift_impact_parameters(jets, d0=0.25, dz=-0.5)
     track = jets.column("charge") != 0
@@ -242,6 +294,7 @@ def test_nothing_asked_is_nothing_done_and_inputs_stay_as_they_were(jets):
         drop_particles(jets, 0.0, seeded()),
         drop_softest(jets, 0.0),
         dead_region(jets, (8.0, 9.0), (0.0, 1.0)),
+        dead_cell(jets, 0.0, seeded()),
         shift_impact_parameters(jets),
     ):
         assert torch.equal(same.particles, jets.particles)
@@ -258,6 +311,8 @@ def test_empty_jets_and_empty_batches(jets):
             drop_particles(batch, 0.5, seeded()),
             drop_softest(batch, 0.5),
             dead_region(batch, (0.0, 1.0), (0.0, 1.0)),
+            dead_cell(batch, 0.3, seeded()),
+            drop_features(batch, 0.5, 0.5, seeded()),
             shift_impact_parameters(batch, d0=1.0),
             remove_group(batch, "pid"),
             smear_energy(batch, 0.1, seeded()),

@@ -27,7 +27,7 @@ from jepalib.models.particle_transformer import ParticleTransformer
 from jepalib.models.pooling import mean_tokens
 from jepalib.models.predictors import ParticlePredictor
 from jepalib.models.sizes import SIZES
-from jepalib.schema import PARTICLE_COLUMN, PARTICLE_FIELDS, PID_FIELDS, TD_FIELDS
+from jepalib.perturb import drop_features
 
 ABOUT = """\
 **JP-JEPA** works on single constituents. The encoder is a Particle Transformer: attention between all
@@ -157,7 +157,8 @@ class JPJEPA(nn.Module):
         with torch.no_grad():
             truth = self.teacher(jets)
         context_jets = jets.select_particles(masks.context)
-        context = self.student(drop_features(context_jets, self.config, generator))
+        c = self.config
+        context = self.student(drop_features(context_jets, c.pid_dropout, c.td_dropout, generator))
         blocks = [self._one_block(jets, block, context, context_jets, truth) for block in masks.targets]
         parts = {name: torch.stack([b[0][name] for b in blocks]).mean() for name in blocks[0][0]}
         figures = {name: torch.stack([b[1][name] for b in blocks]).nanmean() for name in blocks[0][1]}
@@ -208,21 +209,3 @@ class JPJEPA(nn.Module):
         """The teacher follows the student; its coefficient rises linearly with `progress` (0 to 1)."""
         momentum = self.config.ema_start + (self.config.ema_end - self.config.ema_start) * progress
         follow(self.teacher, self.student, momentum)
-
-
-def drop_features(jets: Jets, config: JPJEPAConfig, generator: torch.Generator | None) -> Jets:
-    """Jets of which some lose their pid and td groups, or td alone (JP-JEPA section 4.1).
-
-    One uniform number u a jet: pid is lost where u < pid_dropout, td where u <
-    td_dropout or pid is lost. Both keep their asked probability, and the sets nest.
-    """
-    if config.pid_dropout == 0 and config.td_dropout == 0:
-        return jets
-    uniform = torch.rand(len(jets), generator=generator).to(jets.particles.device)
-    no_pid = uniform < config.pid_dropout
-    no_td = uniform < max(config.td_dropout, config.pid_dropout)
-    keep = torch.ones(len(jets), len(PARTICLE_FIELDS), device=jets.particles.device)
-    for fields, lost in ((PID_FIELDS, no_pid), (TD_FIELDS, no_td)):
-        columns = [PARTICLE_COLUMN[name] for name in fields]
-        keep[:, columns] = (~lost).float()[:, None]
-    return jets.with_particles(jets.particles * keep[jets.jet_of_particle])

@@ -34,6 +34,7 @@ from jepalib.training.few_shot import AdaptConfig, Arm, Training, report, run_pr
 from jepalib.training.runs import Run, differences, write_atomically
 
 MODES = ("linear-probe", "frozen", "fine-tuned", "from-scratch")
+FROZEN = MODES[:2]  # whose encoder stays as it is
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,14 @@ def adapt(
     """
     config = override(AdaptConfig(), overrides or {})
     _check(run, labels, modes, seeds, heads)
+    _check_dropout(config, modes)
     bench = _Bench(config, run, Path(data), Path(out))
     bench.claim()
     missing = [point for point in _plan(labels, modes, seeds, heads) if not bench.has(point)]
-    # The first seed of a setting tunes for the others, the longest trainings come first.
+    # The first seed of a setting tunes for the others where there is a choice; the longest come first.
     missing.sort(key=lambda point: -point.labels)
-    stages = [[p for p in missing if p.seed == 0], [p for p in missing if p.seed > 0]]
+    tuned = len(bench.grid(frozen=False)) > 1
+    stages = [[p for p in missing if p.seed == 0], [p for p in missing if p.seed > 0]] if tuned else [missing]
     workers = _workers(workers, len(missing))
     if not missing and not quiet:
         print(f"{out}: every point is there already", file=sys.stderr)
@@ -128,6 +131,18 @@ def _check(run: Path | None, labels, modes, seeds: int, heads) -> None:
             raise JepalibError(f"head '{head}' is not one of {', '.join(HEADS)}")
     if not labels or min(labels) < 2 or seeds < 1:
         raise JepalibError(f"labels {list(labels)}, seeds {seeds}: at least 2 labelled jets and 1 seed")
+
+
+def _check_dropout(config: AdaptConfig, modes: Sequence[str]) -> None:
+    """A frozen encoder is run once on whole jets, so that there is nothing to drop from a step on."""
+    if frozen := sorted(set(modes) & set(FROZEN)):
+        for name in ("pid_dropout", "td_dropout"):
+            if value := getattr(config, name):
+                others = ", ".join(mode for mode in MODES if mode not in FROZEN)
+                raise JepalibError(
+                    f"{name} = {value}: mode '{frozen[0]}' runs its encoder once on whole jets; leave it out, "
+                    f"or the dropout (modes that take it: {others})"
+                )
 
 
 def _plan(labels, modes, seeds: int, heads) -> list[Point]:
@@ -171,6 +186,10 @@ class _Bench:
         file = self.out / "adapt.json"
         if file.is_file():
             known = json.loads(file.read_text())
+            known["settings"] = {
+                **asdict(AdaptConfig()),
+                **known["settings"],
+            }  # of before a setting was there
             if differing := differences(known, json.loads(json.dumps(about))):
                 raise JepalibError(
                     f"{self.out} holds a table of another run, data set or settings ({differing[0]}); "
@@ -243,7 +262,7 @@ class _Bench:
 
     def _arm(self, point: Point) -> Arm:
         """What is trained in this mode; frozen embeddings are made once."""
-        frozen = point.mode in ("frozen", "linear-probe")
+        frozen = point.mode in FROZEN
         tokens = point.head == "class-attention"
         if frozen and self._frozen is not None and self._frozen.tokens >= tokens:
             return self._frozen
@@ -268,17 +287,20 @@ class _Bench:
             save_rows(file, np.asarray(rows))
         return load_rows(file)
 
-    def _tuned(self, point: Point) -> dict[str, float]:
-        """Settings with the best validation accuracy on seed 0, the same grid for every mode.
+    def grid(self, frozen: bool) -> list[dict[str, float]]:
+        """Settings to choose from, the same for every mode; a frozen encoder has no rate of its own."""
+        scales = (0.0,) if frozen else self.config.encoder_scales
+        return [{"rate": r, "encoder_scale": s} for r, s in itertools.product(self.config.rates, scales)]
 
-        A frozen encoder has no rate, so that its grid is the head's alone.
-        """
+    def _tuned(self, point: Point) -> dict[str, float]:
+        """The setting of the grid with the best validation accuracy on seed 0."""
+        arm = self._arm(point)
+        grid = self.grid(arm.frozen)
+        if len(grid) == 1:
+            return grid[0]
         file = self.out / "tuning" / f"{point.mode}_{point.head}_{point.labels}.json"
         if file.is_file():
             return json.loads(file.read_text())["best"]
-        arm = self._arm(point)
-        scales = (0.0,) if arm.frozen else self.config.encoder_scales
-        grid = [{"rate": r, "encoder_scale": s} for r, s in itertools.product(self.config.rates, scales)]
         first = replace(point, seed=0)
         rows = self._labelled(first)
         trainings = [train_classifier(arm, point.head, rows, 0, trial) for trial in grid]

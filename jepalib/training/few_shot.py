@@ -19,6 +19,7 @@ from jepalib.evaluation.representation import linear_probe
 from jepalib.evaluation.tagging import tagging_metrics
 from jepalib.jets import Jets
 from jepalib.models.encoders import EncoderConfig
+from jepalib.perturb import drop_features
 from jepalib.training.classifiers import (
     BATCH,
     ClassifierConfig,
@@ -50,6 +51,8 @@ class AdaptConfig:
         checks: validations during a training; the best moment is kept.
         val_jets, test_jets: (stratified) jets for choosing and for reporting, 0 for all.
         weight_decay, warmup, clip, precision, micro_batch: as in pre-training.
+        pid_dropout, td_dropout: probability per training jet that it loses the group, as in
+            JP-JEPA's pre-training; for networks whose encoder is trained.
         encoder, size, inputs: of the network from scratch when no run is given; kinds
             and sizes are those of `models.encoders.EncoderConfig`.
     """
@@ -66,6 +69,8 @@ class AdaptConfig:
     clip: float = 1.0
     precision: str = "float32"
     micro_batch: int = 128
+    pid_dropout: float = 0.0
+    td_dropout: float = 0.0
     encoder: str = "particles"
     size: str = "nano"
     inputs: str = "full"
@@ -81,6 +86,9 @@ class AdaptConfig:
             raise JepalibError(f"rates {self.rates}, encoder_scales {self.encoder_scales}: must be positive")
         if not 0 <= self.warmup < 1:
             raise JepalibError(f"warmup = {self.warmup} is a share of the run, at least 0 and below 1")
+        for name in ("pid_dropout", "td_dropout"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise JepalibError(f"{name} = {getattr(self, name)} is not between 0 and 1")
         if self.precision not in PRECISIONS:
             raise JepalibError(f"precision '{self.precision}' is not one of {', '.join(PRECISIONS)}")
         _ = self.architecture  # refuses an unknown kind, size or input set
@@ -252,7 +260,9 @@ class Training:
         if isinstance(batch, EncodedJets):
             scores, labels = self.classifier.head(batch.encoded), batch.labels
         else:
-            scores, labels = self.classifier(batch), batch.labels
+            c = self.arm.config
+            jets = drop_features(batch, c.pid_dropout, c.td_dropout, generator)
+            scores, labels = self.classifier(jets), batch.labels
         return F.cross_entropy(scores.float(), labels), None
 
     def _after(self, result: StepResult) -> bool:

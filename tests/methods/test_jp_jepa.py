@@ -8,10 +8,9 @@ from conftest import make_jets
 
 from jepalib.errors import JepalibError
 from jepalib.masking import MaskConfig
-from jepalib.methods.jp_jepa import JPJEPA, JPJEPAConfig, drop_features
+from jepalib.methods.jp_jepa import JPJEPA, JPJEPAConfig
 from jepalib.methods.probes import PROBES
 from jepalib.models.sizes import SIZES
-from jepalib.schema import PARTICLE_COLUMN, PID_FIELDS, TD_FIELDS
 
 TINY = replace(
     SIZES["nano"], width=16, embed=(16, 32, 16), heads=4, blocks=2, pair=(8, 8, 8), predictor_width=8,
@@ -168,26 +167,6 @@ def test_loss_is_the_weighted_sum_of_its_parts(jets):
     assert outputs.loss.item() == pytest.approx(expected.item(), rel=1e-5)
     probes = sum(p[name] for name in PROBES)
     assert outputs.probe_loss.item() == pytest.approx(probes.item(), rel=1e-5)
-
-
-def test_feature_dropout_rates_and_nesting():
-    jets = make_jets([3] * 4000)
-    config = JPJEPAConfig(pid_dropout=0.3, td_dropout=0.6)
-    dropped = drop_features(jets, config, torch.Generator().manual_seed(0))
-    pid = [PARTICLE_COLUMN[n] for n in PID_FIELDS]
-    td = [PARTICLE_COLUMN[n] for n in TD_FIELDS]
-
-    def held(batch, columns):  # per jet: does any particle hold anything in these columns?
-        any_here = (batch.particles[:, columns] != 0).any(1).float()
-        return torch.zeros(len(batch)).index_add_(0, batch.jet_of_particle, any_here) > 0
-
-    no_pid, no_td, some_td = ~held(dropped, pid), ~held(dropped, td), held(jets, td)
-    assert no_pid.float().mean().item() == pytest.approx(0.3, abs=0.03)
-    assert no_td[some_td].float().mean().item() == pytest.approx(0.6, abs=0.03)
-    assert no_td[no_pid].all()  # pid dropped implies td dropped
-    assert torch.equal(dropped.particles[:, :6], jets.particles[:, :6])
-    again = drop_features(jets, config, torch.Generator().manual_seed(0))
-    assert torch.equal(again.particles, dropped.particles)
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,48 @@ def test_both_arms_get_the_same_tuning_grid(trained, store_path, tmp_path):
     assert len(grids[0]) == 4
 
 
+def test_a_single_setting_is_not_tuned_and_all_its_seeds_go_side_by_side(adapted):
+    out, table = adapted
+    assert not (out / "tuning").exists()
+    tuned = table["mode"].isin(["fine-tuned", "from-scratch"])
+    assert table.loc[tuned, ["rate", "encoder_scale"]].drop_duplicates().to_numpy().tolist() == [[1e-3, 1.0]]
+
+
+def test_feature_dropout_trains_another_network_and_spares_the_test_jets(trained, store_path, tmp_path):
+    tables = {
+        rate: make(
+            trained, store_path, tmp_path / str(rate), [50], ["from-scratch"], seeds=1,
+            overrides={**SETTINGS, "pid_dropout": rate, "td_dropout": rate},
+        )
+        for rate in (0.0, 1.0)
+    }  # fmt: skip
+    assert tables[0.0]["log_loss"].item() != tables[1.0]["log_loss"].item()
+    blind, _ = load_classifier(tmp_path / "1.0" / "models" / "from-scratch_mlp_50_seed0")
+    plain, _ = load_classifier(tmp_path / "0.0" / "models" / "from-scratch_mlp_50_seed0")
+    # The batch norm of the inputs has only seen zeros of pid and td, never of the kinematics.
+    seen = [c.encoder.input_bn.running_mean.abs() > 1e-6 for c in (blind, plain)]
+    assert seen[0].tolist() == [True] * 7 + [False] * 10
+    assert seen[1].sum() > 12
+
+
+def test_a_frozen_encoder_takes_no_feature_dropout(trained, store_path, tmp_path):
+    for mode in ("linear-probe", "frozen"):
+        with pytest.raises(JepalibError, match=f"td_dropout = 0.5: mode '{mode}' runs its encoder once"):
+            make(trained, store_path, tmp_path, [50], [mode], overrides={**SETTINGS, "td_dropout": 0.5})
+    with pytest.raises(JepalibError, match="pid_dropout = 2.0 is not between"):
+        AdaptConfig(pid_dropout=2.0)
+
+
+def test_a_table_of_before_a_setting_was_there_had_its_default(adapted, trained, store_path):
+    out, table = adapted
+    about = json.loads((out / "adapt.json").read_text())
+    del about["settings"]["pid_dropout"]
+    (out / "adapt.json").write_text(json.dumps(about))
+    pd.testing.assert_frame_equal(make(trained, store_path, out), table)
+    with pytest.raises(JepalibError, match=r"pid_dropout is 0.0 there, 0.5 asked for"):
+        make(trained, store_path, out, modes=["fine-tuned"], overrides={**SETTINGS, "pid_dropout": 0.5})
+
+
 @pytest.mark.parametrize("head", ["linear", "class-attention"])
 def test_other_heads_train(trained, store_path, tmp_path, head):
     table = adapt(
