@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm, Normalize, SymLogNorm, to_rgb, to_rgba
+from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -17,7 +16,10 @@ from jepalib.jets import Jets
 from jepalib.kinematics import particle_types
 from jepalib.masking import Masks
 from jepalib.schema import CLASS_TITLES, CLASSES, PARTICLE_TYPES
+from jepalib.viz.shading import QUANTITIES as QUANTITIES
+from jepalib.viz.shading import Shade, color_bar, shade
 from jepalib.viz.style import COLUMN, CONTEXT, PAGE, TARGET, UNUSED, new_figure
+from jepalib.viz.subjets import draw_subjets
 
 # Marker, and how it is filled, by particle type: members, marker, open or filled, outline.
 SYMBOLS = {
@@ -31,13 +33,6 @@ SYMBOLS = {
 PALE = 0.6  # of white in the colour of a target that another panel is about
 PATH = "#555555"
 HIDDEN = "#e6e6e6"  # particles that the sequence has not reached
-
-QUANTITIES = {  # what the colour may show: column or "pt", axis label, norm
-    "pt": (r"$p_T$ [GeV]", LogNorm(1, 300), "viridis_r"),
-    "charge": ("charge", Normalize(-1, 1), "coolwarm"),
-    "d0val": (r"$d_0$ [mm]", SymLogNorm(0.01, vmin=-10, vmax=10), "coolwarm"),
-    "dzval": (r"$d_z$ [mm]", SymLogNorm(0.01, vmin=-10, vmax=10), "coolwarm"),
-}
 
 
 def one_jet(jets: Jets, row: int) -> Jets:
@@ -109,59 +104,66 @@ def symbol_legend(figure: Figure, types: np.ndarray, extra: tuple[Line2D, ...] =
     )
 
 
-def title_of(jet: Jets) -> str:
+def class_title(name: str) -> str:
+    """A class as it is written in figures."""
+    return CLASS_TITLES.get(name, name)
+
+
+def title_of(jet: Jets, classes: Sequence[str] = CLASSES) -> str:
     """Class, pT and number of constituents of one jet."""
     label = int(jet.labels[0])
-    name = CLASS_TITLES[CLASSES[label]] if label >= 0 else "unlabelled jet"
+    name = class_title(classes[label]) if label >= 0 else "unlabelled jet"
     return f"{name},  $p_T$ = {float(jet.observable('pt')[0]):.0f} GeV,  {int(jet.counts[0])} constituents"
 
 
-def jet_figure(jets: Jets, row: int = 0, color_by: str = "pt") -> Figure:
-    """One jet, coloured by "pt", "charge", "d0val" or "dzval".
+def jet_figure(
+    jets: Jets, row: int = 0, color_by: str | Shade = "pt", subjets: int = 0, algorithm: str = "kt"
+) -> Figure:
+    """One jet, coloured by a quantity, with outlines around its subjets if they are asked for.
+
+    Args:
+        color_by: one of `shading.QUANTITIES` (pt, energy, charge, displacements), or any number of
+            every particle of the batch as a `Shade`.
+        subjets: how many exclusive subjets to outline, at most 4; 0 for none.
+        algorithm: that finds them, "kt" or "ca".
 
     Raises:
-        JepalibError: no such jet or quantity.
+        JepalibError: no such jet, quantity or algorithm; subjets without FastJet.
     """
     jet = one_jet(jets, row)
+    shown = shade(jets, color_by).of_jet(jets, row)
     figure = new_figure(1.3 * COLUMN, 4.3)
     ax = figure.subplots()
-    _draw_colored(ax, jet, color_by)
+    draw_jet(ax, jet, shown)
+    outlines = draw_subjets(ax, jet, subjets, algorithm) if subjets else ()
     ax.set_title(title_of(jet))
-    _color_bar(figure, [ax], color_by)
-    symbol_legend(figure, particle_types(jet).numpy())
+    color_bar(figure, [ax], shown)
+    symbol_legend(figure, particle_types(jet).numpy(), outlines)
     return figure
 
 
-def jet_gallery(jets: Jets, color_by: str = "pt") -> Figure:
+def jet_gallery(jets: Jets, color_by: str | Shade = "pt") -> Figure:
     """The first jet of each class, coloured as in `jet_figure`."""
     figure = new_figure(PAGE, 3.8)
-    axes, types = figure.subplots(2, 5, sharex=True, sharey=True), []
+    axes, types, shown = figure.subplots(2, 5, sharex=True, sharey=True), [], shade(jets, color_by)
     for ax, (label, name) in zip(axes.flat, enumerate(CLASSES)):
         rows = (jets.labels == label).nonzero()[:, 0]
         ax.set_title(CLASS_TITLES[name], pad=3)
         if len(rows):
             jet = one_jet(jets, int(rows[0]))
-            _draw_colored(ax, jet, color_by, shrink=0.35)
+            draw_jet(ax, jet, shown.of_jet(jets, int(rows[0])), shrink=0.35)
             types.append(particle_types(jet).numpy())
         ax.set(xlim=(-0.85, 0.85), ylim=(-0.85, 0.85))
         ax.label_outer()
-    _color_bar(figure, list(axes.flat), color_by)
+    color_bar(figure, list(axes.flat), shown)
     symbol_legend(figure, np.concatenate(types) if types else np.zeros(0, int))
     return figure
 
 
-def _draw_colored(ax: Axes, jet: Jets, color_by: str, shrink: float = 1.0) -> None:
-    if color_by not in QUANTITIES:
-        raise JepalibError(f"display: color_by is {color_by!r}; give one of {', '.join(QUANTITIES)}")
-    _, norm, cmap = QUANTITIES[color_by]
-    values = _pt(jet) if color_by == "pt" else jet.column(color_by).numpy()
+def draw_jet(ax: Axes, jet: Jets, shown: Shade, shrink: float = 1.0) -> None:
+    """One jet in square axes, its particles coloured by `shown`."""
     frame(ax, jet)
-    draw_particles(ax, jet, ScalarMappable(norm, cmap).to_rgba(values), shrink)
-
-
-def _color_bar(figure: Figure, axes: list[Axes], color_by: str) -> None:
-    label, norm, cmap = QUANTITIES[color_by]
-    figure.colorbar(ScalarMappable(norm, cmap), ax=axes, pad=0.01, aspect=30).set_label(label)
+    draw_particles(ax, jet, shown.colors(), shrink)
 
 
 def mask_figure(jets: Jets, masks: Masks, row: int = 0, step: int | None = None) -> Figure:

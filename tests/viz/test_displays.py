@@ -12,7 +12,7 @@ from jepalib.errors import JepalibError
 from jepalib.kinematics import particle_types
 from jepalib.masking import MaskConfig, draw_masks
 from jepalib.schema import PARTICLE_TYPES
-from jepalib.viz import displays
+from jepalib.viz import displays, shading
 from jepalib.viz.style import CONTEXT, TARGET, UNUSED
 
 
@@ -56,10 +56,10 @@ def test_area_grows_with_pt_and_axes_have_units(jets):
     assert "128 constituents" in ax.get_title()
 
 
-@pytest.mark.parametrize("quantity", list(displays.QUANTITIES))
+@pytest.mark.parametrize("quantity", list(shading.QUANTITIES))
 def test_color_bars_name_their_quantity(jets, quantity):
     figure = displays.jet_figure(jets, 0, quantity)
-    assert figure.axes[1].get_ylabel() == displays.QUANTITIES[quantity][0]
+    assert figure.axes[1].get_ylabel() == shading.QUANTITIES[quantity][0]
 
 
 def test_wrong_rows_and_quantities_are_named(jets):

@@ -14,8 +14,11 @@ from jaxtyping import Bool, Float, Int
 
 from jepalib.data.simulation.angles import pt_eta_phi
 from jepalib.data.simulation.processes import require
+from jepalib.errors import JepalibError
 
 RADIUS = 0.8
+WHOLE_JET = 4.0  # a radius that no constituent exceeds: all of them belong to the jet already
+SUBJET_ALGORITHMS = {"kt": "kt_algorithm", "ca": "cambridge_algorithm"}
 SOFT_DROP = {"beta": 0.0, "symmetry_cut": 0.1}
 N_SUBJETTINESS = {
     "measure_definition": "NormalizedMeasure",
@@ -114,20 +117,50 @@ def substructure(
     """
     if len(counts) == 0:
         return np.zeros(0), np.zeros((0, 4))
-    # Everything belongs to the jet already: a radius that no constituent exceeds.
-    sequence = _cluster(p4, counts, "cambridge_algorithm", 4.0)
+    sequence = _cluster(p4, counts, "cambridge_algorithm", WHOLE_JET)
     groomed = sequence.exclusive_jets_softdrop_grooming(njets=1, R0=radius, **SOFT_DROP)
     mass = np.maximum(ak.to_numpy(groomed.msoftdrop), 0.0)  # rounding can give m^2 < 0
     taus = np.asarray(ak.to_numpy(ak.flatten(sequence.njettiness(R0=radius, **N_SUBJETTINESS), axis=None)))
     return mass.astype(np.float64), taus.reshape(len(counts), 4).astype(np.float64)
 
 
-def _cluster(p4: np.ndarray, counts: np.ndarray, algorithm: str, radius: float) -> Any:
-    """FastJet's sequence of each group of four-vectors."""
+def subjets(
+    p4: Float[np.ndarray, "constituents 4"], number: int, algorithm: str = "kt"
+) -> Int[np.ndarray, " constituents"]:
+    """The exclusive subjet of each constituent of one jet: 0 for that of largest pT, and so on.
+
+    Clustering is undone until `number` are left, or as many as there are constituents; each
+    constituent belongs to one.
+
+    Args:
+        p4: (px, py, pz, E) in GeV.
+        algorithm: "kt" (S. D. Ellis and D. E. Soper, hep-ph/9305266) or "ca", Cambridge/Aachen
+            (hep-ph/9707323), which goes by angle alone.
+
+    Raises:
+        JepalibError: another algorithm, less than one subjet, or FastJet is not installed.
+    """
+    if algorithm not in SUBJET_ALGORITHMS or number < 1:
+        known = ", ".join(SUBJET_ALGORITHMS)
+        raise JepalibError(f"subjets: {number} of {algorithm!r}; give at least 1, by one of {known}")
+    if len(p4) <= 1:
+        return np.zeros(len(p4), np.int64)
+    sequence = _cluster(p4.astype(np.float64), None, SUBJET_ALGORITHMS[algorithm], WHOLE_JET)
+    members = sequence.exclusive_jets_constituent_index(njets=min(number, len(p4))).to_list()
+    momenta = [p4[rows, :2].sum(0) for rows in members]
+    found = np.empty(len(p4), np.int64)
+    for place, subjet in enumerate(np.argsort([-np.hypot(*p) for p in momenta], kind="stable")):
+        found[members[subjet]] = place
+    return found
+
+
+def _cluster(p4: np.ndarray, counts: np.ndarray | None, algorithm: str, radius: float) -> Any:
+    """FastJet's sequence of each group of four-vectors, or of all of them without counts."""
     fastjet = require("fastjet")
     _silence_banner()
     columns = {name: p4[:, i] for i, name in enumerate(("px", "py", "pz", "E"))}
-    groups = ak.unflatten(ak.zip(columns), counts)
+    objects = ak.zip(columns)
+    groups = objects if counts is None else ak.unflatten(objects, counts)
     return fastjet.ClusterSequence(groups, fastjet.JetDefinition(getattr(fastjet, algorithm), radius))
 
 

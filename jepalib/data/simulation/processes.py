@@ -82,7 +82,7 @@ def require(module: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise JepalibError(
-            f"simulation needs the package {module}: pip install 'jepalib[sim]' ({error})"
+            f"this needs the package {module}: pip install 'jepalib[sim]' ({error})"
         ) from error
 
 
