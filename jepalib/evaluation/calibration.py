@@ -40,7 +40,7 @@ def reliability(probabilities: Probabilities, labels: Labels, bins: int = BINS) 
         JepalibError: what `tagging.checked` refuses, or less than one bin.
     """
     probabilities, labels = _sound(probabilities, labels)
-    edges, confidence, cell = _binned(probabilities, bins)
+    edges, confidence, cell = confidence_bins(probabilities, bins)
     right = probabilities.argmax(1) == labels
     jets, hits = np.bincount(cell, minlength=bins), np.bincount(cell, right, bins)
     low, high = binomial_interval(hits, jets)
@@ -50,6 +50,20 @@ def reliability(probabilities: Probabilities, labels: Labels, bins: int = BINS) 
         "accuracy_low": low, "accuracy_high": high,
     }  # fmt: skip
     return pd.DataFrame(columns)
+
+
+def confidence_bins(
+    probabilities: Probabilities, bins: int = BINS
+) -> tuple[Float[np.ndarray, " edges"], Float[np.ndarray, " jets"], Int[np.ndarray, " jets"]]:
+    """Edges of the bins of confidence, confidence of each jet, and the bin that it is in.
+
+    Raises:
+        JepalibError: less than one bin.
+    """
+    if bins < 1:
+        raise JepalibError(f"calibration: {bins} bins of confidence; give at least one")
+    edges, confidence = np.linspace(0, 1, bins + 1), probabilities.max(1)
+    return edges, confidence, np.digitize(confidence, edges[1:-1], right=True)
 
 
 def expected_calibration_error(probabilities: Probabilities, labels: Labels, bins: int = BINS) -> float:
@@ -73,7 +87,7 @@ def calibration_floor(probabilities: Probabilities, bins: int = BINS) -> float:
     """
     probabilities = np.asarray(probabilities, np.float64)
     _sound(probabilities, np.zeros(len(probabilities), np.int64))
-    _, confidence, cell = _binned(probabilities, bins)
+    _, confidence, cell = confidence_bins(probabilities, bins)
     variance = np.bincount(cell, np.clip(confidence * (1 - confidence), 0, None), bins)
     return float(np.sqrt(2 / math.pi * variance).sum() / len(confidence))
 
@@ -261,14 +275,6 @@ def binomial_interval(
     centre = (hits + 0.5) / (jets + 1)
     half = np.sqrt(_ratio(hits * (jets - hits), jets) + 0.25) / (jets + 1)
     return np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1)
-
-
-def _binned(probabilities: Probabilities, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Edges of the bins of confidence, confidence of each jet, and the bin that it is in."""
-    if bins < 1:
-        raise JepalibError(f"calibration: {bins} bins of confidence; give at least one")
-    edges, confidence = np.linspace(0, 1, bins + 1), probabilities.max(1)
-    return edges, confidence, np.digitize(confidence, edges[1:-1], right=True)
 
 
 def _summary(

@@ -137,6 +137,21 @@ def discriminant(probabilities: Float[np.ndarray, "jets classes"], signal: str) 
     return np.divide(s, s + b, out=np.zeros_like(s), where=s + b > 0)
 
 
+def passing_background(
+    signal: Float[np.ndarray, " signals"], background: Float[np.ndarray, " backgrounds"], efficiency: float
+) -> tuple[int, str]:
+    """Background jets above the highest threshold that keeps at least `efficiency` of the signal.
+
+    And an empty text; or 0 and the reason if the signal is too small for one of its jets to fail.
+    """
+    allowed = math.floor(len(signal) * (1 - efficiency) + 1e-9)  # signal jets that may fail
+    if allowed < 1:
+        needed = math.ceil(1 / (1 - efficiency) - 1e-9)
+        return 0, f"{len(signal)} signal jets, {needed} needed for an efficiency of {100 * efficiency:g} %"
+    threshold = np.partition(signal, allowed)[allowed]
+    return int((background >= threshold).sum()), ""
+
+
 def background_rejection(
     signal: Float[np.ndarray, " signals"], background: Float[np.ndarray, " backgrounds"], efficiency: float
 ) -> Rejection:
@@ -145,15 +160,10 @@ def background_rejection(
     Not a number, with the reason, if fewer than `MIN_PASSING` background jets pass, or
     if the signal is too small for one of its jets to fail.
     """
-    allowed = math.floor(len(signal) * (1 - efficiency) + 1e-9)  # signal jets that may fail
-    if allowed < 1:
-        needed = math.ceil(1 / (1 - efficiency) - 1e-9)
-        reason = f"{len(signal)} signal jets, {needed} needed for an efficiency of {100 * efficiency:g} %"
-        return Rejection(math.nan, math.nan, 0, reason)
-    threshold = np.partition(signal, allowed)[allowed]
-    passing = int((background >= threshold).sum())
-    if passing < MIN_PASSING:
+    passing, reason = passing_background(signal, background, efficiency)
+    if not reason and passing < MIN_PASSING:
         reason = f"{passing} of {len(background)} background jets pass, {MIN_PASSING} needed"
+    if reason:
         return Rejection(math.nan, math.nan, passing, reason)
     rate = passing / len(background)
     return Rejection(1 / rate, math.sqrt((1 - rate) / passing) / rate, passing)
