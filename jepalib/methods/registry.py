@@ -16,8 +16,9 @@ from typing import Any
 from torch import nn
 
 from jepalib.errors import JepalibError
-from jepalib.methods import hep_jepa, jp_jepa, p_jepa, supervised
+from jepalib.methods import hep_jepa, jet_targets, jp_jepa, p_jepa, supervised
 from jepalib.methods.hep_jepa import HEPJEPA, HEPJEPAConfig
+from jepalib.methods.jet_targets import JetTargets, JetTargetsConfig
 from jepalib.methods.jp_jepa import JPJEPA, JPJEPAConfig
 from jepalib.methods.p_jepa import PJEPA, PJEPAConfig
 from jepalib.methods.supervised import Supervised, SupervisedConfig
@@ -50,6 +51,9 @@ METHODS = {
         HEPJEPA, HEPJEPAConfig, hep_jepa.architecture, "class-attention", "student", hep_jepa.ABOUT
     ),
     "p-jepa": Method(PJEPA, PJEPAConfig, p_jepa.architecture, "mlp", "teacher", p_jepa.ABOUT),
+    "jet-targets": Method(
+        JetTargets, JetTargetsConfig, jet_targets.architecture, "mlp", "teacher", jet_targets.ABOUT
+    ),
     "supervised": Method(
         Supervised, SupervisedConfig, supervised.architecture, "class-attention", "student", supervised.ABOUT
     ),

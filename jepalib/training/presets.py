@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 from jepalib.errors import JepalibError
 from jepalib.masking import MaskConfig
 from jepalib.methods.hep_jepa import HEPJEPAConfig
+from jepalib.methods.jet_targets import JetTargetsConfig
 from jepalib.methods.jp_jepa import JPJEPAConfig
 from jepalib.methods.p_jepa import PJEPAConfig
 from jepalib.methods.supervised import SupervisedConfig
-from jepalib.training.config import PretrainConfig, override
+from jepalib.training.config import PretrainConfig, override, setting_names
 
 # What each size changes in the published setting (JP-JEPA Tables 6 and 7): Small needs a
 # lower rate, more decay in the predictor and clipping; Nano is made for two CPU cores,
@@ -58,6 +60,12 @@ def p_jepa(size: str) -> PretrainConfig:
     return replace(jp_jepa(size), method="p-jepa", objective=objective)
 
 
+def jet_targets(size: str) -> PretrainConfig:
+    """Jet-level targets at a size, otherwise as JP-JEPA."""
+    objective = JetTargetsConfig() if size != "nano" else _quick_teacher(JetTargetsConfig())
+    return replace(jp_jepa(size), method="jet-targets", objective=objective)
+
+
 def supervised(size: str) -> PretrainConfig:
     """Training with labels at a size: HEP-JEPA's encoder and inputs unless `encoder`, `inputs` say others."""
     config = PretrainConfig(method="supervised", size=size, inputs="kin", objective=SupervisedConfig())
@@ -76,7 +84,13 @@ def _small(config: PretrainConfig) -> PretrainConfig:
     )
 
 
-PRESETS = {"jp-jepa": jp_jepa, "hep-jepa": hep_jepa, "p-jepa": p_jepa, "supervised": supervised}
+PRESETS = {
+    "jp-jepa": jp_jepa,
+    "hep-jepa": hep_jepa,
+    "p-jepa": p_jepa,
+    "jet-targets": jet_targets,
+    "supervised": supervised,
+}
 
 
 def pretrain_config(method: str, size: str, overrides: Mapping[str, object] | None = None) -> PretrainConfig:
@@ -88,3 +102,13 @@ def pretrain_config(method: str, size: str, overrides: Mapping[str, object] | No
     if method not in PRESETS:
         raise JepalibError(f"unknown method '{method}'; known are {', '.join(PRESETS)}")
     return override(PRESETS[method](size), overrides or {})
+
+
+def changes(config: PretrainConfig) -> dict[str, object]:
+    """The settings in which a configuration differs from its method's at its size, by dotted name.
+
+    ``pretrain_config(config.method, config.size, changes(config))`` is the configuration again.
+    """
+    preset = pretrain_config(config.method, config.size)
+    values = {name: attrgetter(name)(config) for name in setting_names(config)}
+    return {name: value for name, value in values.items() if value != attrgetter(name)(preset)}
