@@ -66,9 +66,7 @@ jets = inputs.some_jets(store, "train", map_jets, seed)
 patches = make_patches(jets.column("deta"), jets.column("dphi"), jets.offsets, config.objective.patches)
 busiest = int(jets.counts.argmax())
 fig = patch_figure(jets, busiest, patches)
-stage.show(
-    fig, "patches", "One jet cut into patches: centres, their nearest constituents, and what is in none."
-)
+stage.show(fig, "patches", "One jet cut into patches: centres, their nearest constituents, and what is in none.")
 
 # %% [markdown]
 # Every control of the tokeniser and of the masks over patches, on any of these jets:
@@ -89,9 +87,7 @@ stage.finding(
 
 # %%
 deta, dphi = (jets.column(name)[patches.centres] for name in ("deta", "dphi"))
-masks = draw_token_masks(
-    deta, dphi, patches.offsets, config.objective.masks, torch.Generator().manual_seed(seed)
-)
+masks = draw_token_masks(deta, dphi, patches.offsets, config.objective.masks, torch.Generator().manual_seed(seed))
 seen = seen_of_targets(patches, masks.context, masks.targets[0], len(jets.particles))
 stage.finding(f"{seen:.0%} of the constituents of a target patch are also in a patch of the context.")
 
@@ -158,24 +154,15 @@ stage.table(
 
 # %%
 fig = results.few_shot(table, published=theirs)
-stage.show(
-    fig,
-    "few_shot",
-    "Accuracy against labels, ours beside the published figures (open markers: other data, other scale).",
-)
+stage.show(fig, "few_shot", "Accuracy against labels, ours beside the published figures (open markers: other data, other scale).")
 
 # %%
 for count in sorted(counts):
-    arms = [
-        table[(table.labels == count) & (table["mode"] == mode)].accuracy.to_numpy() for mode in modes[1:]
-    ]
+    arms = [table[(table.labels == count) & (table["mode"] == mode)].accuracy.to_numpy() for mode in modes[1:]]
     result = difference(*arms)
     text = f"{count} labels ({counts[count]:g} %): {result.sentence(modes[1], modes[2])}"
     if counts[count] in known.index:
-        gain = (
-            known.loc[counts[count], "fine-tuned, published"]
-            - known.loc[counts[count], "from-scratch, published"]
-        )
+        gain = known.loc[counts[count], "fine-tuned, published"] - known.loc[counts[count], "from-scratch, published"]
         text += f". The paper's gain at this share, {gain:+.3f}, is {result.against(gain)}"
     stage.finding(f"{text}.")
 
@@ -217,32 +204,20 @@ networks = {"pre-trained": run.encoder(), "untrained": untrained_encoder(run.arc
 samples = {"train": train_rows, "test": rows}
 read = {name: store.read(chosen) for name, chosen in samples.items()}
 features = {
-    part: {
-        name: encode(net.to(device), store, chosen, device).pooled.numpy() for name, net in networks.items()
-    }
+    part: {name: encode(net.to(device), store, chosen, device).pooled.numpy() for name, net in networks.items()}
     | {"hand-made": observables.hand_made(read[part])}
     for part, chosen in samples.items()
 }
 targets = {part: observables.observables(some) for part, some in read.items()}
 scores = observables.compare(features["train"], targets["train"], features["test"], targets["test"], seed)
 fig = r2_by_observable(scores)
-stage.show(
-    fig,
-    "observables",
-    f"How well a linear map reads each observable ({len(train_rows)} training, {len(rows)} test jets).",
-)
-stage.table(
-    scores, "observables", "R² with its bootstrap error, residual quantiles in the unit of each observable."
-)
+stage.show(fig, "observables", f"How well a linear map reads each observable ({len(train_rows)} training, {len(rows)} test jets).")
+stage.table(scores, "observables", "R² with its bootstrap error, residual quantiles in the unit of each observable.")
 
 # %%
-guess = observables.predict_observables(
-    features["train"]["pre-trained"], targets["train"], features["test"]["pre-trained"]
-)
+guess = observables.predict_observables(features["train"]["pre-trained"], targets["train"], features["test"]["pre-trained"])
 fig = predicted_against_true(targets["test"], guess, "sdmass")
-stage.show(
-    fig, "sdmass", "Soft-drop mass read from the frozen embedding against the true one, and the residuals."
-)
+stage.show(fig, "sdmass", "Soft-drop mass read from the frozen embedding against the true one, and the residuals.")
 
 # %%
 r2 = scores.pivot(index="target", columns="features", values="r2")
@@ -252,8 +227,7 @@ stage.table(r2.groupby(kinds).mean().reset_index(names="observables"), "r2", "Me
 gain = r2["pre-trained"] - r2["untrained"]
 clear = gain.abs() > 2 * np.hypot(error["pre-trained"], error["untrained"])
 stage.finding(
-    "Mean R² over all observables: "
-    + ", ".join(f"{name} {r2[name].mean():.2f}" for name in r2)
+    "Mean R² over all observables: " + ", ".join(f"{name} {r2[name].mean():.2f}" for name in r2)
     + f". Against the untrained encoder, pre-training is better on {int((clear & (gain > 0)).sum())} of {len(r2)}, "
     f"worse on {int((clear & (gain < 0)).sum())}, the rest is within twice the errors (one network each)."
 )
