@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -42,6 +42,8 @@ EFP_GRAPHS = {
     "efp_4_square": ((0, 1), (0, 2), (1, 3), (2, 3)),
 }
 TARGETS = (*EFP_GRAPHS, "tau1", "tau2", "tau3", "tau4", "sdmass", "multiplicity")
+PHYSICS = ("sdmass", "tau21", "tau32", "tau43", "multiplicity", "leptons", "displaced")
+DISPLACED = 3.0  # |d0|/σ of a displaced track
 TYPES = ("isChargedHadron", "isNeutralHadron", "isPhoton", "isElectron", "isMuon")
 LEADING = 5  # constituents with a feature of their own
 PENALTIES = tuple(10.0**k for k in range(-3, 6))  # of the ridge, in standardised features
@@ -121,6 +123,36 @@ def observables(jets: Jets) -> pd.DataFrame:
     for name in set(table) - {"sdmass"}:
         table[name] = np.log(table[name])
     table["multiplicity"] = jets.counts.double().cpu().numpy()
+    return table
+
+
+def physics(jets: Jets) -> pd.DataFrame:
+    """What one would ask of a jet: columns `PHYSICS`, a row per jet; NaN where one is not defined.
+
+    Soft-drop mass in GeV, undefined where it is 0. τ21 = τ2/τ1, τ32, τ43 (of `Jets.observables`),
+    undefined where one of the two is 0. Numbers of constituents, of electrons and muons among
+    them, and of displaced tracks: charged constituents with |d0|/σ(d0) > `DISPLACED`, where d0 is the
+    transverse impact parameter and σ its error, both in mm; a track without an error is none.
+    Numbers are NaN for all jets where the data set has no identification, or no tracks.
+    """
+    jet, columns = jets.jet_of_particle, {"sdmass": jets.observable("sdmass").double()}
+    for n in (1, 2, 3):
+        above, below = (jets.observable(f"tau{k}").double() for k in (n + 1, n))
+        columns[f"tau{n + 1}{n}"] = torch.where(below > 0, above / below.clamp_min(1e-30), 0.0)
+    table = pd.DataFrame({name: values.cpu().numpy() for name, values in columns.items()})
+    table = table.where(table > 0)
+
+    def count(chosen: Bool[Tensor, " particles"], known: bool) -> np.ndarray:
+        number = torch.zeros(len(jets), dtype=torch.float64, device=jet.device)
+        return (number.index_add_(0, jet, chosen.double()) if known else number * np.nan).cpu().numpy()
+
+    lepton = (jets.column("isElectron") + jets.column("isMuon")) > 0
+    d0, error = jets.column("d0val").abs(), jets.column("d0err")
+    identified = any(bool((jets.column(name) != 0).any()) for name in TYPES)
+    table["multiplicity"] = jets.counts.double().cpu().numpy()
+    table["leptons"] = count(lepton, identified)
+    displaced = (jets.column("charge") != 0) & (error > 0) & (d0 > DISPLACED * error)
+    table["displaced"] = count(displaced, bool((error > 0).any()))
     return table
 
 

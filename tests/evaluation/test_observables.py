@@ -18,16 +18,18 @@ from jepalib.errors import JepalibError
 from jepalib.evaluation import observables as module
 from jepalib.evaluation.observables import (
     EFP_GRAPHS,
+    PHYSICS,
     TARGETS,
     compare,
     energy_flow_polynomials,
     hand_made,
     observables,
+    physics,
     predict_observables,
     regress,
 )
 from jepalib.jets import Jets
-from jepalib.schema import JET_COLUMN
+from jepalib.schema import JET_COLUMN, PARTICLE_COLUMN
 
 
 def jets_of(particles: list[np.ndarray]) -> Jets:
@@ -110,6 +112,47 @@ def test_targets_are_logarithms_and_what_is_undefined_is_nan():
     assert table.efp_1_line.isna().tolist() == [True, False, False]
     assert table.efp_3_triangle.isna().tolist() == [True, True, False]
     assert np.isfinite(table.drop(columns=["tau1", "tau2", "tau3", "tau4", "sdmass"]).iloc[2]).all()
+
+
+def test_physics_of_known_jets():
+    jets = make_jets([3, 4, 1])
+    values, particles = jets.observables.clone(), torch.zeros_like(jets.particles)
+    values[:, JET_COLUMN["tau1"] : JET_COLUMN["tau4"] + 1] = torch.tensor(
+        [[0.4, 0.2, 0.05, 0.04], [0.5, 0.1, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
+    )
+    values[:, JET_COLUMN["sdmass"]] = torch.tensor([80.0, 0.0, 125.0])
+
+    def set_columns(rows: list[int], **columns: float) -> None:
+        for name, value in columns.items():
+            particles[rows, PARTICLE_COLUMN[name]] = value
+
+    set_columns([0, 4], charge=1, isElectron=1)
+    set_columns([5], charge=-1, isMuon=1)
+    set_columns([1], charge=1, isChargedHadron=1)
+    set_columns([2, 7], isPhoton=1)
+    set_columns([0, 4], d0val=-0.31, d0err=0.1)  # displaced on either side of the beam
+    set_columns([1], d0val=0.29, d0err=0.1)  # not enough
+    set_columns([5], d0val=5.0)  # no error: nothing is known
+    set_columns([2], d0val=5.0, d0err=0.1)  # not charged
+    table = physics(replace(jets, observables=values, particles=particles))
+    assert list(table.columns) == list(PHYSICS)
+    assert table.sdmass.to_numpy() == pytest.approx([80, np.nan, 125], nan_ok=True)
+    assert table.tau21.to_numpy() == pytest.approx([0.5, 0.2, np.nan], nan_ok=True)
+    assert table.tau32.to_numpy() == pytest.approx([0.25, np.nan, np.nan], nan_ok=True)
+    assert table.tau43.to_numpy() == pytest.approx([0.8, np.nan, np.nan], nan_ok=True)
+    assert list(table.multiplicity) == [3, 4, 1]
+    assert list(table.leptons) == [1, 2, 0]
+    assert list(table.displaced) == [1, 1, 0]
+
+
+def test_what_a_data_set_does_not_hold_is_undefined():
+    """Top tagging files have neither identification nor tracks: no jet has zero leptons there."""
+    jets = make_jets([3, 4])
+    bare = jets.particles.clone()
+    bare[:, 6:] = 0
+    table = physics(jets.with_particles(bare))
+    assert table[["leptons", "displaced"]].isna().all(axis=None)
+    assert list(table.multiplicity) == [3, 4]
 
 
 def test_hand_made_features_of_a_known_jet():
