@@ -20,11 +20,12 @@ def _table() -> pd.DataFrame:
 def published(dataset: str, metric: str, model: str | None = None) -> pd.DataFrame:
     """Rows of the table of published numbers.
 
-    Columns: dataset ("JetClass", "top", "quark-gluon", or "JetClass ablation"), model, mode
-    ("from-scratch", "fine-tuned", "frozen" or "linear-probe"), pretrained_on, inputs, labels
-    (number of labelled jets trained on), metric (as `tagging_metrics` names it), value,
-    uncertainty, source, status ("verified" against the source's own table, or "secondary":
-    quoted by another), setting (what an ablation changes).
+    Columns: dataset ("JetClass", "top", "quark-gluon", "JetClass ablation" or "JetClass
+    robustness"), model, mode ("from-scratch", "fine-tuned", "frozen" or "linear-probe"),
+    pretrained_on, inputs, labels (number of labelled jets trained on), metric (as
+    `tagging_metrics` names it), value, uncertainty, source, status ("verified" against the
+    source's own table, or "secondary": quoted by another), setting (what an ablation changes, or
+    which input or group is removed).
 
     Raises:
         JepalibError: no such rows; the message lists what there is.

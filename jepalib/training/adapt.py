@@ -140,7 +140,7 @@ def _check_dropout(config: AdaptConfig, modes: Sequence[str]) -> None:
             if value := getattr(config, name):
                 others = ", ".join(mode for mode in MODES if mode not in FROZEN)
                 raise JepalibError(
-                    f"{name} = {value}: mode '{frozen[0]}' runs its encoder once on whole jets; leave it out, "
+                    f"{name} = {value}: mode '{frozen[0]}' runs its encoder once on whole jets; leave it, "
                     f"or the dropout (modes that take it: {others})"
                 )
 

@@ -73,6 +73,15 @@ def test_transfer_rows_are_sound_and_differ(dataset, metric):
     assert not table.duplicated(["model", "mode", "pretrained_on", "inputs"]).any()
 
 
+def test_robustness_is_that_of_the_text_of_jp_jepa():
+    table = published("JetClass robustness", "accuracy").set_index(["model", "setting"]).value
+    assert table["JP-JEPA Small"].to_dict() == {"clean": 0.8611, "mean of removals": 0.7229, "pid": 0.5355}
+    assert table["ParT", "mean of removals"] == 0.6652
+    assert table["ParT"].drop(["clean", "mean of removals"]).to_dict() == {
+        "pid": 0.1361, "isMuon": 0.3187, "isChargedHadron": 0.4009,
+    }  # fmt: skip
+
+
 def test_unknown_tables_list_the_known():
     with pytest.raises(JepalibError, match="there are: 1, 2, 3, 4, 5, 6, 7, 8"):
         published_table("2502.03933", 9)
@@ -81,7 +90,8 @@ def test_unknown_tables_list_the_known():
 
 
 def test_unknown_names_list_the_known():
-    with pytest.raises(JepalibError, match="there are: JetClass, JetClass ablation, quark-gluon, top"):
+    known = "JetClass, JetClass ablation, JetClass robustness, quark-gluon, top"
+    with pytest.raises(JepalibError, match=f"there are: {known}"):
         published("JetClass-10", "accuracy")
     with pytest.raises(JepalibError, match=r"model 'ParticleT'.*ParT"):
         published("JetClass", "accuracy", "ParticleT")

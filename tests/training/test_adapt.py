@@ -152,7 +152,7 @@ def test_a_frozen_encoder_takes_no_feature_dropout(trained, store_path, tmp_path
     for mode in ("linear-probe", "frozen"):
         with pytest.raises(JepalibError, match=f"td_dropout = 0.5: mode '{mode}' runs its encoder once"):
             make(trained, store_path, tmp_path, [50], [mode], overrides={**SETTINGS, "td_dropout": 0.5})
-    with pytest.raises(JepalibError, match="pid_dropout = 2.0 is not between"):
+    with pytest.raises(JepalibError, match=r"pid_dropout = 2\.0 is not between"):
         AdaptConfig(pid_dropout=2.0)
 
 
