@@ -7,9 +7,11 @@ precision. A collapsed embedding gives the limits of the definitions, never NaN.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from scipy.optimize import minimize
@@ -93,6 +95,14 @@ def ppe(centroids: Embedding) -> float:
     rows, dims = unit.shape
     bound = (rows * min(rows, dims)) ** 0.5
     return float(100 * (bound - torch.linalg.svdvals(unit).sum()) / bound)
+
+
+def class_centroids(
+    x: Float[np.ndarray, "n dims"], labels: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, "classes dims"]:
+    """Mean of the L2-normalised embeddings of each class that is there, in the order of the labels."""
+    unit = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-30)
+    return np.stack([unit[labels == label].mean(0) for label in np.unique(labels)]).astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -228,3 +238,47 @@ def _on_test(model: Pipeline, x: np.ndarray, y: np.ndarray, setting: float, conv
     probabilities[:, seen] = model.predict_proba(x)
     predicted = probabilities.argmax(1)
     return Probe(float((predicted == y).mean()), predicted, probabilities, setting, converged)
+
+
+def measures(
+    train_x: TrainX, train_y: TrainY, test_x: TestX, test_y: TestY, seed: int = 0
+) -> dict[str, float]:
+    """All of this module on one embedding: of the test jets, and by probes fitted to the training jets.
+
+    Keys: dims; rank, spectrum_auc; ppe of the class centroids, and ppe_jets with every jet its own
+    centroid (in MMCR centroids are means over views of one sample, and here a jet has one view);
+    accuracies knn, linear and svm, and error, the largest standard error of these that the number
+    of test jets leaves.
+    """
+    test = _matrix(test_x).cpu().numpy()
+    reached = {
+        "knn": knn_probe(train_x, train_y, test_x, test_y).accuracy,
+        "linear": linear_probe(train_x, train_y, test_x, test_y, seed).accuracy,
+        "svm": svm_probe(train_x, train_y, test_x, test_y, seed).accuracy,
+    }
+    return {
+        "dims": float(test.shape[1]),
+        "rank": effective_rank(test),
+        "spectrum_auc": spectrum_auc(test),
+        "ppe": ppe(class_centroids(test, np.asarray(test_y))),
+        "ppe_jets": ppe(test),
+        **reached,
+        "error": max((a * (1 - a) / len(test)) ** 0.5 for a in reached.values()),
+    }
+
+
+def measures_by_layer(
+    train: Mapping[str, TrainX], train_y: TrainY, test: Mapping[str, TestX], test_y: TestY, seed: int = 0
+) -> pd.DataFrame:
+    """`measures` of every layer of an encoder, a row each; column `layer` has its name.
+
+    Args:
+        train, test: an embedding by layer (`training.layers.encode_layers`).
+
+    Raises:
+        JepalibError: training and test have other layers.
+    """
+    if list(train) != list(test):
+        raise JepalibError(f"layers {list(train)} in training, {list(test)} in test")
+    rows = [{"layer": name, **measures(train[name], train_y, test[name], test_y, seed)} for name in train]
+    return pd.DataFrame(rows)

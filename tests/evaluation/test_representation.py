@@ -15,9 +15,12 @@ from sklearn.svm import LinearSVC
 
 from jepalib.errors import JepalibError
 from jepalib.evaluation.representation import (
+    class_centroids,
     effective_rank,
     knn_probe,
     linear_probe,
+    measures,
+    measures_by_layer,
     per_dimension_std,
     ppe,
     spectrum_auc,
@@ -158,3 +161,33 @@ def test_unseen_classes_have_probability_zero():
     assert (probe.probabilities[:, 3:] == 0).all()
     assert probe.accuracy <= 0.3
     assert svm_probe(x[few], y[few], x, y).predicted.max() == 2
+
+
+def test_class_centroids_are_means_of_directions():
+    x = np.array([[2.0, 0, 0], [0, 5.0, 0], [0, 0, 3.0], [0, 0, 1.0]], np.float32)
+    centroids = class_centroids(x, np.array([7, 7, 2, 2]))
+    np.testing.assert_allclose(centroids, [[0, 0, 1], [0.5, 0.5, 0]])
+    assert ppe(centroids) == pytest.approx(0, abs=1e-6), "orthogonal classes are as far apart as can be"
+
+
+def test_measures_by_layer_are_those_of_each_function():
+    (x, y), (test_x, test_y) = clusters(300, 0), clusters(400, 1)
+    layers = measures_by_layer({"a": x * 0 + 1, "b": x}, y, {"a": test_x * 0 + 1, "b": test_x}, test_y)
+    assert layers.layer.tolist() == ["a", "b"]
+    dead, alive = layers.iloc[0], layers.iloc[1]
+    assert (dead["rank"], dead.spectrum_auc) == (1, 1)
+    assert max(dead.knn, dead.linear, dead.svm) <= 0.1, "a collapsed layer tells nothing, and gives numbers"
+    assert dead.ppe == pytest.approx(100 * (1 - 1 / math.sqrt(10)))
+    assert alive.dims == 12
+    assert alive["rank"] == effective_rank(test_x)
+    assert alive.spectrum_auc == spectrum_auc(test_x)
+    assert (alive.ppe, alive.ppe_jets) == (ppe(class_centroids(test_x, test_y)), ppe(test_x))
+    assert (alive.knn, alive.svm) == (
+        knn_probe(x, y, test_x, test_y).accuracy,
+        svm_probe(x, y, test_x, test_y).accuracy,
+    )
+    worst = min(alive.knn, alive.linear, alive.svm)
+    assert alive.error == pytest.approx(math.sqrt(worst * (1 - worst) / 400))
+    assert measures(x, y, test_x, test_y)["linear"] == alive.linear
+    with pytest.raises(JepalibError, match=r"\['a'\]"):
+        measures_by_layer({"a": x}, y, {"b": test_x}, test_y)
