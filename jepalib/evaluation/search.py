@@ -1,0 +1,265 @@
+"""Idealised anomaly detection: can a classifier find a signal that nobody named?
+
+Classification without labels (CWoLa; Metodiev, Nachman and Thaler, arXiv:1708.02949): sample A
+is background, sample B background with N signal events in it. A classifier learns to tell A
+from B, and what it learns is what the signal has and the background has not. Idealised: the
+background of both is drawn from one distribution, so nothing else tells A from B
+(Hallin et al., arXiv:2109.00546; arXiv:2210.14924). It is judged on pure test events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from jepalib.errors import JepalibError
+from jepalib.evaluation.representation import ITERATIONS, REGULARISATION
+from jepalib.evaluation.sic import SicCurve, sic_curve
+from jepalib.evaluation.tagging import MIN_PASSING
+from jepalib.schema import JET_COLUMN
+
+Features = Float[np.ndarray, "events features"]
+Backgrounds = Float[np.ndarray, "backgrounds features"]
+Signals = Float[np.ndarray, "signals features"]
+Score = Callable[[Features], Float[np.ndarray, " events"]]
+Fit = Callable[[Features, Int[np.ndarray, " events"], int], Score]  # events, sample (0 A, 1 B), seed
+
+MEMBERS = 10  # boosted classifiers that are averaged
+ROUNDS = 200  # of boosting at most
+PATIENCE = 10  # rounds without a lower validation loss, after which boosting stops
+HIGH_LEVEL = ("mass", "tau21", "tau32", "tau43", "multiplicity")
+
+
+def high_level(observables: Float[np.ndarray, "jets 10"]) -> Float[np.ndarray, "jets 5"]:
+    """The physicist's baseline, columns `HIGH_LEVEL`: soft-drop mass (GeV), τ ratios, constituents.
+
+    A ratio 0/0, of a jet with no more constituents than axes, is 0: it has these prongs exactly.
+
+    Args:
+        observables: columns `schema.JET_FIELDS`.
+    """
+    tau = np.asarray(observables, np.float64)[:, JET_COLUMN["tau1"] :]
+    ratios = np.divide(tau[:, 1:], tau[:, :-1], out=np.zeros_like(tau[:, 1:]), where=tau[:, :-1] > 0)
+    mass, count = (observables[:, JET_COLUMN[name]] for name in ("sdmass", "nparticles"))
+    return np.column_stack([mass, ratios, count]).astype(np.float64)
+
+
+# --- samples ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many events each sample takes.
+
+    Attributes:
+        a, b: background events of A and of B.
+        test_background, test_signal: pure test events.
+    """
+
+    a: int
+    b: int
+    test_background: int
+    test_signal: int
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One pseudo-experiment: rows of a pool of background and of a pool of signal.
+
+    No row is in two samples. The test rows are the same for every seed and number of signal
+    events, and the signal of a smaller number is among that of a larger.
+
+    Attributes:
+        a, b: background rows of A and of B.
+        signal: signal rows of B.
+        test_background, test_signal: rows of the pure test samples.
+        spare_signal: signal rows in none of these, for a classifier that is told the truth.
+    """
+
+    a: Int[np.ndarray, " a"]
+    b: Int[np.ndarray, " b"]
+    signal: Int[np.ndarray, " signals"]
+    test_background: Int[np.ndarray, " test_backgrounds"]
+    test_signal: Int[np.ndarray, " test_signals"]
+    spare_signal: Int[np.ndarray, " spare"]
+
+    @property
+    def significance(self) -> float:
+        """S/√B of sample B before any cut."""
+        return len(self.signal) / len(self.b) ** 0.5
+
+
+def draw(pools: tuple[int, int], sizes: Sizes, signals: int, seed: int) -> Draw:
+    """Draw A, B and the test samples without overlap.
+
+    Args:
+        pools: background and signal events that there are.
+        signals: N, signal events in B; 0 for a B that is background as A is.
+        seed: of A and B; the test samples do not depend on it.
+
+    Raises:
+        JepalibError: the pools are too small, or a size is negative or A or B is empty.
+    """
+    wanted = (sizes.a + sizes.b + sizes.test_background, signals + sizes.test_signal)
+    if min(sizes.a, sizes.b, sizes.test_background, sizes.test_signal) < 1 or signals < 0:
+        raise JepalibError(f"anomaly search: {sizes} with {signals} signal events: give positive numbers")
+    for name, there, needed in zip(("background", "signal"), pools, wanted):
+        if needed > there:
+            raise JepalibError(f"anomaly search: {needed} {name} events are needed, there are {there}")
+    rng, rows = np.random.default_rng(seed), []
+    for pool, tests in zip(pools, (sizes.test_background, sizes.test_signal)):
+        fixed = np.random.default_rng(0).permutation(pool)
+        rows.append((np.sort(fixed[:tests]), rng.permutation(np.sort(fixed[tests:]))))
+    (test_background, rest), (test_signal, others) = rows
+    return Draw(
+        a=rest[: sizes.a],
+        b=rest[sizes.a : sizes.a + sizes.b],
+        signal=others[:signals],
+        test_background=test_background,
+        test_signal=test_signal,
+        spare_signal=others[signals:],
+    )
+
+
+# --- classifiers -----------------------------------------------------------------------
+
+
+def fit_trees(
+    x: Float[np.ndarray, "events features"],
+    y: Int[np.ndarray, " events"],
+    seed: int,
+    members: int = MEMBERS,
+    rounds: int = ROUNDS,
+) -> Score:
+    """Gradient-boosted trees: the mean of several, each with half of the events to stop on.
+
+    Every member divides the events anew and stops when the loss on its half has not fallen
+    for `PATIENCE` rounds; few signal events make one such division a lottery, and the mean of
+    several much steadier. Both samples weigh the same, whatever their sizes. NaN is a value.
+
+    Raises:
+        JepalibError: one of the samples is empty.
+    """
+    _both(y)
+    models = [
+        HistGradientBoostingClassifier(
+            max_iter=rounds,
+            early_stopping=True,
+            validation_fraction=0.5,
+            n_iter_no_change=PATIENCE,
+            class_weight="balanced",
+            random_state=int(state),
+        ).fit(x, y)
+        for state in np.random.SeedSequence(seed).generate_state(members)
+    ]
+    return lambda events: np.mean([model.predict_proba(events)[:, 1] for model in models], axis=0)
+
+
+def fit_linear(x: Float[np.ndarray, "events features"], y: Int[np.ndarray, " events"], seed: int) -> Score:
+    """Logistic regression on standardised features, both samples weighing the same.
+
+    C is the one of `representation.REGULARISATION` with the lowest log loss in three folds.
+
+    Raises:
+        JepalibError: a feature is not finite, or one of the samples is empty.
+    """
+    _both(y)
+    if not np.isfinite(x).all():
+        raise JepalibError("linear head: the features hold NaN or infinity")
+    head = LogisticRegression(class_weight="balanced", max_iter=ITERATIONS)
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), head),
+        {"logisticregression__C": REGULARISATION},
+        scoring="neg_log_loss",
+        cv=StratifiedKFold(3, shuffle=True, random_state=seed),
+    ).fit(x, y)
+    return lambda events: search.predict_proba(events)[:, 1]
+
+
+def _both(y: Int[np.ndarray, " events"]) -> None:
+    if not 0 < y.sum() < len(y):
+        raise JepalibError(
+            f"anomaly search: {int(y.sum())} of {len(y)} events in sample B, none in the other"
+        )
+
+
+# --- experiments -----------------------------------------------------------------------
+
+Scores = tuple[Float[np.ndarray, " test_backgrounds"], Float[np.ndarray, " test_signals"]]
+Arm = Callable[[Draw, int], Scores]  # pseudo-experiment and seed to scores of the test samples
+
+
+def on_features(background: Backgrounds, signal: Signals, fit: Fit = fit_trees) -> Arm:
+    """A classifier that tells A from B by features: embeddings, observables, anything.
+
+    Args:
+        background, signal: features of the whole pools, the same columns.
+    """
+
+    def arm(drawn: Draw, seed: int) -> Scores:
+        inside = np.concatenate([background[drawn.b], signal[drawn.signal]])
+        score = _fitted(background[drawn.a], inside, fit, seed)
+        return score(background[drawn.test_background]), score(signal[drawn.test_signal])
+
+    return arm
+
+
+def supervised(background: Backgrounds, signal: Signals, fit: Fit = fit_trees) -> Arm:
+    """The upper bound: the same classifier, told the truth of every event that is not for testing.
+
+    It learns all background of A and B against all signal, in B or not, so it hardly depends
+    on the number of signal events in B.
+    """
+
+    def arm(drawn: Draw, seed: int) -> Scores:
+        true_background = background[np.concatenate([drawn.a, drawn.b])]
+        true_signal = signal[np.concatenate([drawn.signal, drawn.spare_signal])]
+        score = _fitted(true_background, true_signal, fit, seed)
+        return score(background[drawn.test_background]), score(signal[drawn.test_signal])
+
+    return arm
+
+
+def _fitted(first: Backgrounds, second: Signals, fit: Fit, seed: int) -> Score:
+    return fit(np.concatenate([first, second]), np.repeat([0, 1], [len(first), len(second)]), seed)
+
+
+def scan(
+    arm: Arm,
+    pools: tuple[int, int],
+    sizes: Sizes,
+    signals: Sequence[int],
+    seeds: Sequence[int],
+    min_passing: int = MIN_PASSING,
+) -> tuple[pd.DataFrame, dict[int, list[SicCurve]]]:
+    """A classifier's SIC for several numbers of signal events and seeds.
+
+    Args:
+        pools, sizes: as in `draw`.
+        signals: numbers N of signal events in B.
+        seeds: of the pseudo-experiments and of the classifier.
+        min_passing: background events without which no SIC is quoted (NaN in the table).
+
+    Returns:
+        Table with columns signals, significance (S/√B of B), seed and those of
+        `SicCurve.figures`, and the curves by number of signal events, in the order of seeds.
+    """
+    rows, curves = [], {count: [] for count in signals}
+    for count in signals:
+        for seed in seeds:
+            drawn = draw(pools, sizes, count, seed)
+            curve = sic_curve(*arm(drawn, seed), min_passing)
+            curves[count].append(curve)
+            rows.append(
+                {"signals": count, "significance": drawn.significance, "seed": seed, **curve.figures()}
+            )
+    return pd.DataFrame(rows), curves
