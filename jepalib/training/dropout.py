@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import nn
+from torch import Tensor, nn
 
 from jepalib.data.sampling import evaluation_batches
 from jepalib.data.store import JetStore
@@ -24,7 +24,6 @@ def dropping_layers(module: nn.Module) -> list[nn.Module]:
     return [layer for layer, rate in rates if isinstance(rate, float) and rate > 0]
 
 
-@torch.no_grad()
 def mc_probabilities(
     classifier: Classifier,
     store: JetStore,
@@ -46,36 +45,51 @@ def mc_probabilities(
     Raises:
         JepalibError: nothing drops in this classifier, less than one pass, or no jets.
     """
+    return plain_and_dropped(classifier, store, rows, device, passes, seed)[1]
+
+
+@torch.no_grad()
+def plain_and_dropped(
+    classifier: Classifier,
+    store: JetStore,
+    rows: np.ndarray | range,
+    device: torch.device,
+    passes: int,
+    seed: int,
+) -> tuple[Float[np.ndarray, "jets classes"], Float[np.ndarray, "passes jets classes"]]:
+    """`classifiers.probabilities` and `mc_probabilities` for the price of one: jets are encoded once."""
     if passes < 1 or len(rows) == 0:
         raise JepalibError(f"mc_probabilities: {passes} passes over {len(rows)} jets; give one at least")
     classifier.to(device).eval()
-    in_encoder, layers = dropping_layers(classifier.encoder), dropping_layers(classifier)
+    layers = dropping_layers(classifier)
     if not layers:
         raise JepalibError(
             "mc_probabilities: nothing drops in it; the head mlp would (jepalib adapt --heads mlp)"
         )
     samples = None
-    for layer in layers:
-        layer.training = True
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
             for places, batch in evaluation_batches(store, rows, BATCH):
-                some = _passes(classifier, batch.to(device), passes, bool(in_encoder))
+                some = _plain_then_passes(classifier, layers, batch.to(device), passes)
                 if samples is None:
-                    samples = np.empty((passes, len(rows), some.shape[2]), np.float32)
+                    samples = np.empty((1 + passes, len(rows), some.shape[2]), np.float32)
                 samples[:, places] = some.cpu().numpy()
     finally:
         classifier.eval()
-    return samples
+    return samples[0], samples[1:]
 
 
-def _passes(classifier: Classifier, batch: Jets, passes: int, anew: bool) -> torch.Tensor:
-    """Probabilities (passes, jets, classes) of one batch; `anew` encodes it in each pass."""
+def _plain_then_passes(
+    classifier: Classifier, layers: list[nn.Module], batch: Jets, passes: int
+) -> Float[Tensor, "passes jets classes"]:
+    """Probabilities of one batch: nothing dropped, then each of the passes."""
+    encoder_drops = bool(dropping_layers(classifier.encoder))
+    classifier.eval()
     encoded = classifier.encoder(batch)
-    logits = []
-    for number in range(passes):
-        if anew and number:
-            encoded = classifier.encoder(batch)
-        logits.append(classifier.head(encoded))
+    logits = [classifier.head(encoded)]
+    for layer in layers:
+        layer.training = True
+    for _ in range(passes):
+        logits.append(classifier.head(classifier.encoder(batch) if encoder_drops else encoded))
     return torch.stack(logits).float().softmax(dim=2)

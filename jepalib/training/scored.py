@@ -16,7 +16,7 @@ from jepalib.errors import JepalibError
 from jepalib.evaluation.calibration import average, disagreement
 from jepalib.progress import Progress
 from jepalib.training.classifiers import probabilities
-from jepalib.training.dropout import dropping_layers, mc_probabilities
+from jepalib.training.dropout import dropping_layers, plain_and_dropped
 from jepalib.training.taggers import Tagger
 
 
@@ -89,12 +89,14 @@ def score(
     with Progress(len(taggers), "scores", unit="taggers") as progress:
         for tagger in taggers:
             classifier = tagger.classifier.to(device)
-            plain.append(probabilities(classifier, store, rows, device))
             validation.append(probabilities(classifier, store, val_rows, device))
             if with_dropout:
-                samples = mc_probabilities(classifier, store, rows, device, passes, seed)
+                scores, samples = plain_and_dropped(classifier, store, rows, device, passes, seed)
+                plain.append(scores)
                 means.append(average(samples).astype(np.float32))
                 spreads.append(disagreement(samples))
+            else:
+                plain.append(probabilities(classifier, store, rows, device))
             progress.add(1, note=tagger.name)
     rows, val_rows = np.asarray(rows), np.asarray(val_rows)
     return Scored(

@@ -125,17 +125,52 @@ def rejection_curves(
         raise JepalibError(f"rejection_curves: uncertainties of {sorted(unknown)}, which are no models here")
     figure = new_figure(0.75 * PAGE, 3.2)
     ax = figure.subplots()
-    for (name, probabilities), (color, dash, marker) in zip(models.items(), CURVES):
-        table = accuracy_against_rejection(probabilities, labels, uncertainties.get(name))
-        ax.fill_between(table["rejected"], table["accuracy_low"], table["accuracy_high"], color=color,
-                        alpha=0.18, linewidth=0)  # fmt: skip
-        ax.plot(table["rejected"], table["accuracy"], color=color, linestyle=dash, marker=marker,
-                markevery=4, label=name)  # fmt: skip
+    for (name, probabilities), look in zip(models.items(), CURVES):
+        _rejection(ax, accuracy_against_rejection(probabilities, labels, uncertainties.get(name)), name, look)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(3, len(models)))
+    return figure
+
+
+def rejection_by_measure(
+    models: Models, labels: Labels, measures: Mapping[str, Mapping[str, Float[np.ndarray, " jets"]]]
+) -> Figure:
+    """Accuracy against rejected jets, a panel for each model and a curve for each measure of uncertainty.
+
+    All curves of a panel judge the same scores: they differ only in which jets are rejected first.
+
+    Args:
+        models: probabilities of the same jets by model, at most three.
+        measures: uncertainty of each jet by model, then by the name of the measure.
+
+    Raises:
+        JepalibError: a model without measures or too many of them, or what
+            `accuracy_against_rejection` refuses.
+    """
+    if not 1 <= len(models) <= 3 or set(models) != set(measures):
+        raise JepalibError(f"rejection_by_measure: measures of {sorted(measures)} for {sorted(models)}")
+    figure = new_figure(PAGE, 3.2)
+    axes = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
+    for ax, (name, probabilities) in zip(axes, models.items(), strict=True):
+        _few(f"rejection_by_measure, {name}", measures[name])
+        for (measure, uncertainty), look in zip(measures[name].items(), CURVES):
+            _rejection(ax, accuracy_against_rejection(probabilities, labels, uncertainty), measure, look)
+        ax.set_title(name)
+    for ax in axes[1:]:
+        ax.set_ylabel("")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    return figure
+
+
+def _rejection(ax: Axes, table: pd.DataFrame, name: str, look: tuple[str, str, str]) -> None:
+    """A curve of `accuracy_against_rejection` with its band."""
+    color, dash, marker = look
+    ax.fill_between(table["rejected"], table["accuracy_low"], table["accuracy_high"], color=color,
+                    alpha=0.18, linewidth=0)  # fmt: skip
+    ax.plot(table["rejected"], table["accuracy"], color=color, linestyle=dash, marker=marker,
+            markevery=4, label=name)  # fmt: skip
     ax.set_xlim(0, 1)
     ax.set_xlabel("fraction of jets rejected, most uncertain first")
     ax.set_ylabel("accuracy of the rest")
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(3, len(models)))
-    return figure
 
 
 def against_observable(tables: Mapping[str, pd.DataFrame], title: str) -> Figure:

@@ -1,4 +1,4 @@
-"""Figures of results: training curves, few-shot curves, confusion, background rejection."""
+"""Figures of results: training curves, few-shot curves, background rejection."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import pandas as pd
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, StrMethodFormatter
+from matplotlib.ticker import StrMethodFormatter
 
 from jepalib.errors import JepalibError
 from jepalib.evaluation.tagging import (
     MIN_PASSING,
     SIGNAL_EFFICIENCY,
     checked,
-    confusion_matrix,
     discriminant,
     rejections,
 )
@@ -144,30 +143,6 @@ def _published(ax: Axes, published: pd.DataFrame) -> None:
             linestyle="--" if mode == "from-scratch" else "-", marker="osD^vP<>"[i % 8],
             markerfacecolor="white", label=f"{model}, {mode}",
         )  # fmt: skip
-
-
-def confusion(probabilities: Float[np.ndarray, "jets classes"], labels: Int[np.ndarray, " jets"]) -> Figure:
-    """Confusion matrix: percent of each true class (row) that is taken for each class."""
-    counts = confusion_matrix(*checked(probabilities, labels))
-    percent = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    figure = new_figure(0.75 * PAGE, 4.6)
-    ax = figure.subplots()
-    image = ax.imshow(percent, cmap="Blues", vmin=0, vmax=100)
-    for (row, column), value in np.ndenumerate(percent):
-        ax.text(
-            column, row, f"{value:.0f}", ha="center", va="center", fontsize=7.5,
-            color="white" if value > 55 else "black",
-        )  # fmt: skip
-    titles = [CLASS_TITLES[name] for name in CLASSES]
-    ax.set_xticks(range(len(CLASSES)), titles, rotation=45, ha="right", rotation_mode="anchor")
-    ax.set_yticks(range(len(CLASSES)), titles)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_minor_locator(NullLocator())
-    ax.tick_params(length=0)
-    ax.set_xlabel("most probable class")
-    ax.set_ylabel("true class")
-    figure.colorbar(image, pad=0.02).set_label("percent of the true class")
-    return figure
 
 
 def roc(probabilities: Float[np.ndarray, "jets classes"], labels: Int[np.ndarray, " jets"]) -> Figure:

@@ -12,7 +12,7 @@ from jepalib.models.heads import Classifier, MLPHead
 from jepalib.models.particle_transformer import ParticleTransformer
 from jepalib.models.sizes import SIZES
 from jepalib.training.classifiers import ClassifierConfig, build, probabilities
-from jepalib.training.dropout import dropping_layers, mc_probabilities
+from jepalib.training.dropout import dropping_layers, mc_probabilities, plain_and_dropped
 
 CPU = torch.device("cpu")
 ROWS = np.arange(700, 760)
@@ -105,8 +105,16 @@ def test_an_encoder_that_drops_is_run_in_every_pass(store):
     calls = counted(encoder)
     classifier = Classifier(encoder, MLPHead(encoder.jet_width, dropout=0.0))
     samples = mc_probabilities(classifier, store, ROWS[:20], CPU, 3, seed=0)
-    assert calls == [20, 20, 20]
+    assert calls == [20, 20, 20, 20]  # once more with nothing dropped
     assert min(np.abs(samples[0] - samples[i]).max() for i in (1, 2)) > 1e-6
+
+
+def test_plain_scores_come_along(classifier, store):
+    calls = counted(classifier.encoder)
+    plain, samples = plain_and_dropped(classifier, store, ROWS, CPU, 3, seed=1)
+    assert sum(calls) == len(ROWS)
+    np.testing.assert_allclose(plain, probabilities(classifier, store, ROWS, CPU), atol=1e-6)
+    assert np.array_equal(samples, mc_probabilities(classifier, store, ROWS, CPU, 3, seed=1))
 
 
 def test_no_passes_or_no_jets_are_refused(classifier, store):

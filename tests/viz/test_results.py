@@ -107,16 +107,6 @@ def scores(jets: int = 4000) -> tuple[np.ndarray, np.ndarray]:
     return np.exp(logits) / np.exp(logits).sum(1, keepdims=True), labels
 
 
-def test_confusion_shows_percent_of_the_true_class():
-    p, y = scores()
-    ax = results.confusion(p, y).axes[0]
-    percent = np.asarray(ax.images[0].get_array())
-    assert percent.sum(1) == pytest.approx(np.full(10, 100))
-    assert percent[3, 3] == pytest.approx(100 * (p[y == 3].argmax(1) == 3).mean())
-    assert ax.texts[33].get_text() == f"{percent[3, 3]:.0f}"
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("most probable class", "true class")
-
-
 def test_roc_passes_through_the_quoted_points():
     p, y = scores()
     (ax,) = results.roc(p, y).axes
