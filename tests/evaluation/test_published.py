@@ -82,6 +82,16 @@ def test_robustness_is_that_of_the_text_of_jp_jepa():
     }  # fmt: skip
 
 
+def test_calibration_is_that_of_the_text_of_jp_jepa():
+    for metric, ours, part in (
+        ("ece", 0.0092, 0.0058),
+        ("log_loss", 0.3934, 0.3919),
+        ("entropy", 0.3574, 0.3734),
+    ):
+        values = published("JetClass", metric).set_index("model").value
+        assert values.to_dict() == {"JP-JEPA Small": ours, "ParT": part}
+
+
 def test_unknown_tables_list_the_known():
     with pytest.raises(JepalibError, match="there are: 1, 2, 3, 4, 5, 6, 7, 8"):
         published_table("2502.03933", 9)
