@@ -1,0 +1,186 @@
+"""A bump hunt: a mass spectrum, a smooth background from its sidebands, and what stands above it.
+
+The classifier is trained to tell the signal region from the sidebands (CWoLa hunting; Collins,
+Howe and Nachman, arXiv:1805.02664) with k folds, so that no event is scored by a model that has
+seen it.
+
+The trap: features that know the mass. They tell the signal region from the sidebands without
+any signal, and a cut on the score then carves a bump out of pure background. `sculpting` compares
+the mass of selected and rejected background; look at it before any significance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.stats import ks_2samp
+from sklearn.model_selection import StratifiedKFold
+
+from jepalib.errors import JepalibError
+from jepalib.evaluation.search import Fit, fit_trees
+from jepalib.evaluation.spectrum import (
+    DIJET,
+    Excess,
+    Fitted,
+    Shape,
+    Window,
+    excess,
+    fit_sidebands,
+    goodness,
+)
+
+MIN_SIDEBAND = 30  # selected sideband events; a fit to fewer says nothing
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a cut leaves, and what it says.
+
+    Attributes:
+        efficiency: share of the sideband events that pass.
+        passed: which events do.
+        counts: events by mass bin.
+        background: fitted to the sidebands.
+        excess: in the signal region.
+        goodness: p-value of the fit in the sidebands (deviance, χ²); small where the function
+            does not describe them.
+        sculpting: p-value of `sculpting` in the sidebands; NaN where nothing is rejected.
+    """
+
+    efficiency: float
+    passed: Bool[np.ndarray, " events"]
+    counts: Int[np.ndarray, " bins"]
+    background: Fitted
+    excess: Excess
+    goodness: float
+    sculpting: float
+
+
+def fold_scores(
+    features: Float[np.ndarray, "events features"],
+    inside: Bool[np.ndarray, " events"],
+    fit: Fit = fit_trees,
+    folds: int = 5,
+    seed: int = 0,
+) -> tuple[Float[np.ndarray, " events"], Int[np.ndarray, " events"]]:
+    """Score of every event by a classifier that has not seen it, and the fold of each event.
+
+    Scores of different folds come from different classifiers: compare within a fold only.
+
+    Args:
+        features: must not tell the mass (see `sculpting`).
+        inside: whether the event is in the signal region; the others are the sidebands.
+        fit: `search.fit_trees`, `search.fit_linear`, or alike.
+
+    Raises:
+        JepalibError: fewer than `folds` events in the signal region or in the sidebands.
+    """
+    if folds < 2 or min(int(inside.sum()), int((~inside).sum())) < folds:
+        raise JepalibError(
+            f"bump hunt: {int(inside.sum())} events in the signal region, {int((~inside).sum())} in the "
+            f"sidebands, {folds} folds; at least 2 folds and an event of both kinds for each"
+        )
+    scores, fold = np.empty(len(inside)), np.empty(len(inside), np.int64)
+    parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(features, inside)
+    for number, (train, held) in enumerate(parts):
+        scores[held] = fit(features[train], inside[train].astype(np.int64), seed + number)(features[held])
+        fold[held] = number
+    return scores, fold
+
+
+def select(
+    scores: Float[np.ndarray, " events"],
+    fold: Int[np.ndarray, " events"],
+    sideband: Bool[np.ndarray, " events"],
+    efficiency: float,
+    seed: int = 0,
+) -> Bool[np.ndarray, " events"]:
+    """Events above the score that this share of the sideband events of their fold exceeds.
+
+    The sidebands set the cut; the signal region is not looked at. Events of equal scores are
+    taken in random order (a tree knows few values), so that the share is as asked.
+
+    Raises:
+        JepalibError: no share above 0 and at most 1, or a fold of which no sideband event is left.
+    """
+    if not 0 < efficiency <= 1:
+        raise JepalibError(f"bump hunt: efficiency {efficiency:g} is no share above 0 and at most 1")
+    passed = np.ones(len(scores), bool)
+    if efficiency == 1:
+        return passed
+    lots = np.random.default_rng(seed).random(len(scores))
+    for number in np.unique(fold):
+        rows = np.flatnonzero(fold == number)
+        falling = rows[np.lexsort((lots[rows], -scores[rows]))]
+        kept = np.cumsum(sideband[falling])
+        allowed = round(efficiency * int(kept[-1]))
+        if allowed < 1:
+            raise JepalibError(
+                f"bump hunt: efficiency {efficiency:g} leaves none of {int(kept[-1])} sideband events of a "
+                "fold; cut less, or use more events"
+            )
+        passed[falling] = kept <= allowed
+    return passed
+
+
+def sculpting(mass: Float[np.ndarray, " events"], passed: Bool[np.ndarray, " events"]) -> float:
+    """p-value that a cut does not depend on the mass: Kolmogorov-Smirnov, selected against rejected.
+
+    Give background only: the sidebands of data, or the true background of a simulation, which
+    shows the signal region too. Small means that the cut shapes the spectrum. NaN where nothing
+    is selected or nothing rejected.
+    """
+    if passed.all() or not passed.any():
+        return float("nan")
+    return float(ks_2samp(mass[passed], mass[~passed], method="asymp").pvalue)
+
+
+def hunt(
+    mass: Float[np.ndarray, " events"],
+    scores: Float[np.ndarray, " events"],
+    fold: Int[np.ndarray, " events"],
+    window: Window,
+    efficiencies: Sequence[float],
+    shape: Shape = DIJET,
+    seed: int = 0,
+) -> list[Selection]:
+    """Excess in the signal region after cuts of several background efficiencies.
+
+    Args:
+        mass: of each event, GeV.
+        scores, fold: of `fold_scores`; or of a classifier of A against B that has seen none of
+            the events, and zeros.
+        window: mass bins and the signal region among them.
+        efficiencies: shares of the sideband events to keep; 1 is the plain spectrum.
+        shape: function that is fitted to the sidebands.
+        seed: of the order of equal scores.
+
+    Raises:
+        JepalibError: a mass outside the bins, or fewer than `MIN_SIDEBAND` selected sideband events.
+    """
+    inside = window.regions(mass)
+    selections = []
+    for efficiency in efficiencies:
+        passed = select(scores, fold, ~inside, efficiency, seed)
+        counts = np.histogram(mass[passed], window.edges)[0]
+        left = int(counts[~window.inside].sum())
+        if left < MIN_SIDEBAND:
+            raise JepalibError(
+                f"bump hunt: efficiency {efficiency:g} leaves {left} sideband events, {MIN_SIDEBAND} needed"
+            )
+        background = fit_sidebands(counts, window, shape)
+        selections.append(
+            Selection(
+                efficiency,
+                passed,
+                counts,
+                background,
+                excess(int(counts[window.inside].sum()), background.total, background.error),
+                goodness(counts, background, window),
+                sculpting(mass[~inside], passed[~inside]),
+            )
+        )
+    return selections
