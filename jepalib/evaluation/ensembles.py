@@ -119,6 +119,16 @@ def compare(found: Sequence[Way], labels: Labels, seed: int = 0) -> pd.DataFrame
     return pd.DataFrame(rows)
 
 
+def by_member(way: Way, labels: Labels) -> pd.DataFrame:
+    """Each metric (column) of each member (row), for comparing arms by their seeds.
+
+    Raises:
+        JepalibError: what `tagging.checked` refuses.
+    """
+    alone = _resampled(way, labels, np.ones((1, len(labels))))
+    return pd.DataFrame({metric: values[:, 0] for metric, values in alone.items()})
+
+
 def paired_difference(
     first: Way, second: Way, labels: Labels, seed: int = 0
 ) -> dict[str, tuple[float, float]]:

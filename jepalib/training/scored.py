@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +58,16 @@ class Scored:
                 return cls(**{field.name: arrays[field.name] for field in fields(cls)})
         except (OSError, ValueError, KeyError, EOFError) as error:
             raise JepalibError(f"{path}: no scores here ({error}); remove it and make them again") from error
+
+    def of_arm(self, arm: str) -> Scored:
+        """The same jets, and of the taggers those of one arm alone."""
+        chosen = self.arms == arm
+        taggers = ("probabilities", "names", "arms", "seeds", "val_probabilities")
+        dropped = ("dropout", "dropout_disagreement")
+        kept = {name: getattr(self, name)[chosen] for name in taggers}
+        return replace(
+            self, **kept, **{name: getattr(self, name)[chosen[: len(self.dropout)]] for name in dropped}
+        )
 
     def save(self, path: Path) -> None:
         """All arrays by their names into one .npz file, there whole or not at all."""

@@ -19,6 +19,7 @@ from jepalib.evaluation.ensembles import (
     RESAMPLES,
     Way,
     bootstrap_weights,
+    by_member,
     compare,
     paired_difference,
     ways,
@@ -76,6 +77,7 @@ def test_the_table_holds_the_metrics_of_the_members(found):
             "log_loss": [log_loss(p, labels) for p in each],
             "ece": [expected_calibration_error(p, labels) for p in each],
         }
+        np.testing.assert_allclose(by_member(way, labels), np.transpose(list(expected.values())))
         for metric in METRICS:
             assert row[metric] == pytest.approx(np.mean(expected[metric])), (way.name, metric)
             if len(each) > 1:

@@ -1,5 +1,6 @@
 """Scores of several taggers: kept whole, in the order of the rows, with and without dropout."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,21 @@ def test_no_dropout_where_a_head_has_none_or_no_passes_are_asked_for(store_path)
         found = score(taggers, store, ROWS, VAL_ROWS, CPU, passes, seed=0)
         assert found.dropout.shape == (0, 40, 10)
         assert found.dropout_disagreement.shape == (0, 40)
+
+
+def test_one_arm_keeps_its_taggers_and_all_jets(store_path):
+    store, two = JetStore.open(store_path), [tagger(0), tagger(1)]
+    two.append(replace(two[0], arm="from-scratch"))
+    for passes in (2, 0):
+        found = score(two, store, ROWS, VAL_ROWS, CPU, passes, seed=0)
+        own = found.of_arm("fine-tuned")
+        assert np.array_equal(own.probabilities, found.probabilities[:2])
+        assert np.array_equal(own.val_probabilities, found.val_probabilities[:2])
+        assert np.array_equal(own.dropout, found.dropout[:2])
+        assert len(own.dropout_disagreement) == len(own.dropout) == (2 if passes else 0)
+        assert own.names.tolist() == ["fine-tuned, seed 0", "fine-tuned, seed 1"]
+        assert found.of_arm("from-scratch").seeds.tolist() == [0]
+        assert np.array_equal(own.rows, ROWS)
 
 
 def test_a_damaged_file_is_named(tmp_path):
