@@ -78,6 +78,28 @@ def taggers(folder: Path, labels: int | None = None, arms: Sequence[str] = ARMS)
     ]
 
 
+def trained_with(folder: Path, labels: int, arm: str, tune: bool = False) -> dict[str, object]:
+    """The settings of `few_shot.AdaptConfig` that an arm of a few-shot table was trained with.
+
+    Args:
+        folder: OUT of ``jepalib adapt --out OUT``.
+        tune: keep its grid of rates, to be tuned again; else the grid is the one setting that the
+            arm was given on validation jets.
+
+    Raises:
+        JepalibError: there is no such table, or no such arm in it.
+    """
+    files = list((Path(folder) / "points").glob(f"{arm}_*_{labels}_seed*.json"))
+    about = Path(folder) / "adapt.json"
+    if not files or not about.is_file():
+        raise JepalibError(f"{folder}: no table with {arm} of {labels} labels; make it with jepalib adapt")
+    settings = json.loads(about.read_text())["settings"]
+    if tune:
+        return settings
+    chosen = json.loads(min(files).read_text())
+    return {**settings, "rates": (chosen["rate"],), "encoder_scales": (chosen["encoder_scale"],)}
+
+
 def scores(
     taggers: Sequence[Tagger], store: JetStore, rows: np.ndarray | range, device: torch.device
 ) -> Float[np.ndarray, "taggers jets classes"]:

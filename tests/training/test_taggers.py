@@ -1,5 +1,7 @@
 """The classifiers of an adaptation, found again by arm, labels and seed."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import torch
 from jepalib.data.store import JetStore
 from jepalib.errors import JepalibError
 from jepalib.training.adapt import adapt
-from jepalib.training.taggers import scores, taggers
+from jepalib.training.taggers import scores, taggers, trained_with
 
 SETTINGS = {
     "steps": 4, "checks": 1, "rates": (1e-3,), "encoder_scales": (1.0,), "val_jets": 40, "test_jets": 60,
@@ -52,3 +54,30 @@ def test_what_is_not_there_is_said(folder, tmp_path):
         taggers(folder, arms=("linear-probe",))
     with pytest.raises(JepalibError, match="no classifier linear-probe of 100"):
         taggers(folder, arms=("frozen", "linear-probe"))
+
+
+def test_the_settings_of_an_arm_make_it_again(folder, trained, store_path, tmp_path):
+    known = trained_with(folder, 50, "from-scratch")
+    assert (known["steps"], known["rates"], known["encoder_scales"]) == (4, (1e-3,), (1.0,))
+    out = tmp_path / "again"
+    adapt(
+        trained.path, store_path, out, [50], ["from-scratch"], seeds=1, overrides=known, workers=1, quiet=True
+    )
+    (again,) = taggers(out, arms=("from-scratch",))
+    (first,) = (t for t in taggers(folder, 50, ("from-scratch",)) if t.seed == 0)
+    ours, theirs = again.classifier.state_dict(), first.classifier.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+def test_a_grid_is_kept_where_it_is_to_be_tuned_again(folder, tmp_path):
+    about = json.loads((folder / "adapt.json").read_text())
+    (tmp_path / "points").mkdir()
+    (tmp_path / "adapt.json").write_text(
+        json.dumps({"settings": {**about["settings"], "rates": [1e-3, 3e-3]}})
+    )
+    point = (folder / "points" / "fine-tuned_mlp_50_seed0.json").read_text()
+    (tmp_path / "points" / "fine-tuned_mlp_50_seed0.json").write_text(point)
+    assert trained_with(tmp_path, 50, "fine-tuned")["rates"] == (1e-3,)
+    assert trained_with(tmp_path, 50, "fine-tuned", tune=True)["rates"] == [1e-3, 3e-3]
+    with pytest.raises(JepalibError, match="no table with frozen of 50 labels"):
+        trained_with(tmp_path, 50, "frozen")
