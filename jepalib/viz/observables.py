@@ -17,13 +17,16 @@ from jepalib.viz.style import PAGE, new_figure
 # (axis title, unit) of the targets; logarithms are of numbers without a unit.
 TITLES = {name: (f"ln EFP {name.split('_')[2]}, $d$ = {name.split('_')[1]}", "") for name in EFP_GRAPHS}
 TITLES |= {f"tau{n}": (rf"ln $\tau_{n}$", "") for n in range(1, 5)}
+TITLES |= {f"tau{n + 1}{n}": (rf"$\tau_{{{n + 1}{n}}}$", "") for n in range(1, 4)}
+TITLES |= {"leptons": ("leptons", ""), "displaced": ("displaced tracks", "")}
 TITLES |= {"sdmass": ("soft-drop mass", "GeV"), "multiplicity": ("constituents", "")}
 FLOOR = -0.1  # R² is drawn no lower; what lies below is marked
 
 
-def _title(name: str, prefix: str = "") -> str:
-    title, unit = TITLES.get(name, (name.replace("_", " "), ""))
-    return f"{prefix}{title}" + (f" ({unit})" if unit else "")
+def title(name: str, prefix: str = "") -> str:
+    """The name of an observable for an axis, with its unit."""
+    words, unit = TITLES.get(name, (name.replace("_", " "), ""))
+    return f"{prefix}{words}" + (f" ({unit})" if unit else "")
 
 
 def r2_by_observable(table: pd.DataFrame) -> Figure:
@@ -54,7 +57,7 @@ def r2_by_observable(table: pd.DataFrame) -> Figure:
         rows = table[table["features"] == name].set_index("target").reindex(targets)
         beside = 0.5 * ((i + 0.5) / len(sets) - 0.5)  # so that markers of one row do not hide each other
         _markers(ax, rows, np.arange(len(targets)) + beside, i, name)
-    ax.set_yticks(range(len(targets)), [_title(name) for name in targets])
+    ax.set_yticks(range(len(targets)), [title(name) for name in targets])
     ax.yaxis.set_tick_params(which="both", length=0)
     ax.yaxis.minorticks_off()
     ax.set_ylim(len(targets) - 0.5, -0.5)
@@ -115,8 +118,8 @@ def _density(ax: Axes, x: np.ndarray, y: np.ndarray, name: str) -> None:
     span = [low, high if high > low else low + 1]
     *_, image = ax.hist2d(x, y, bins=50, range=[span, span], cmap="viridis", norm=LogNorm(), cmin=1)
     ax.plot(span, span, color="#bd1f01", linestyle="--", linewidth=1)
-    ax.set_xlabel(_title(name, "true "))
-    ax.set_ylabel(_title(name, "predicted "))
+    ax.set_xlabel(title(name, "true "))
+    ax.set_ylabel(title(name, "predicted "))
     ax.set_box_aspect(1)
     ax.figure.colorbar(image, ax=ax, pad=0.02).set_label("jets")
 
@@ -130,7 +133,7 @@ def _residuals(ax: Axes, residual: np.ndarray, name: str) -> None:
     ax.axvline(0, color="black", linewidth=0.8)
     ax.axvline(middle, color=color, linestyle="--", label=f"median {middle:+.3g}")
     ax.axvspan(low, high, color=color, alpha=0.15, linewidth=0, label=f"68 %: {low:+.3g} to {high:+.3g}")
-    ax.set_xlabel(_title(name, "predicted − true "))
+    ax.set_xlabel(title(name, "predicted − true "))
     ax.set_ylabel("jets")
     ax.set_ylim(0, 1.3 * ax.get_ylim()[1])
     ax.legend(loc="upper left")

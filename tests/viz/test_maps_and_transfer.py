@@ -12,7 +12,7 @@ from conftest import make_jets
 
 from jepalib.errors import JepalibError
 from jepalib.schema import CLASSES
-from jepalib.viz.maps import class_map
+from jepalib.viz.maps import class_map, placed_map, property_maps
 from jepalib.viz.transfer import transfer_figure, two_classes
 
 
@@ -23,6 +23,38 @@ def test_map_shows_every_class_alone_and_all_jets_together():
     assert len(figure.axes[0].collections[0].get_offsets()) == 60
     own = figure.axes[3].collections[1].get_offsets()
     np.testing.assert_allclose(own, places[labels == 2])
+
+
+def test_property_maps_are_the_same_places_in_other_colours():
+    rng = np.random.default_rng(0)
+    places, labels = rng.normal(size=(60, 2)), np.arange(60) % len(CLASSES)
+    table = pd.DataFrame({"energy": rng.uniform(500, 2000, 60), "sdmass": rng.uniform(0, 200, 60)})
+    table.loc[:4, "sdmass"] = np.nan
+    figure = property_maps(places, labels, table)
+    titles = [bar.get_xlabel() for bar in figure.axes if bar.get_label() == "<colorbar>"]
+    assert titles == ["jet energy (GeV)", "soft-drop mass (GeV)"]
+    by_class, energy, mass = figure.axes[:3]
+    assert len(by_class.collections[0].get_offsets()) == 60
+    dots = energy.collections[1]
+    drawn = zip(map(tuple, dots.get_offsets().tolist()), dots.get_array().tolist())
+    assert dict(drawn) == dict(zip(map(tuple, places.tolist()), table.energy))
+    assert [len(c.get_offsets()) for c in mass.collections] == [5, 55], "jets without a mass are grey"
+    with pytest.raises(JepalibError, match="rapidity"):
+        property_maps(places, labels, table.assign(rapidity=0.0))
+    with pytest.raises(JepalibError, match="59 rows"):
+        property_maps(places, labels, table[1:])
+
+
+def test_placed_map_shows_new_jets_of_each_class():
+    rng = np.random.default_rng(0)
+    places, labels = rng.normal(size=(60, 2)), np.arange(60) % len(CLASSES)
+    new, kinds = rng.normal(size=(20, 2)), np.arange(20) % len(CLASSES)
+    figure = placed_map(places, labels, new, kinds, ("Hbb", "Tbl"))
+    for ax, number in zip(figure.axes, (1, 9), strict=True):
+        others, own, arrived = (c.get_offsets() for c in ax.collections)
+        assert len(others) == 54
+        np.testing.assert_allclose(own, places[labels == number])
+        np.testing.assert_allclose(arrived, new[kinds == number])
 
 
 def test_transfer_figure_shows_seeds_means_and_published():

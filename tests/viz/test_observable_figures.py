@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from jepalib.errors import JepalibError
-from jepalib.evaluation.observables import TARGETS
+from jepalib.evaluation.observables import PHYSICS, TARGETS
 from jepalib.viz import observables as figures
 
 
@@ -94,5 +94,5 @@ def test_predicted_against_true_names_mistakes():
 
 
 def test_every_target_has_a_title():
-    assert set(figures.TITLES) == set(TARGETS)
+    assert set(figures.TITLES) == {*TARGETS, *PHYSICS}
     assert figures.TITLES["efp_3_triangle"][0] == "ln EFP triangle, $d$ = 3"
