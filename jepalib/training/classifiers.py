@@ -25,7 +25,6 @@ from jepalib.training.runs import provenance, write_atomically
 
 HEADS = {"mlp": MLPHead, "linear": LinearHead, "class-attention": ClassAttentionHead}
 BATCH = 512  # jets per batch where no gradient is needed
-SETTLING = 50  # passes after which a running average (momentum 0.1) has forgotten where it began
 
 
 @dataclass(frozen=True)
@@ -85,17 +84,21 @@ def load_classifier(folder: Path) -> tuple[Classifier, ClassifierConfig]:
 def untrained_encoder(config: EncoderConfig, store: JetStore, seed: int, micro_batch: int = 128) -> nn.Module:
     """An encoder with random weights, the reference for what training adds.
 
-    Its normalisations have seen jets (without labels or gradient), as they have from the
-    first step of a training on: with their initial statistics the physics bias would be
-    nearly off.
+    Its normalisations have the statistics of jets (without labels or gradient), as they have from
+    the first steps of a training on: with their initial ones the physics bias would be nearly off.
     """
     torch.manual_seed(seed)
     encoder = build_encoder(config, micro_batch).train()
     rows = np.asarray(store.rows("train"))
     rows = np.random.default_rng(seed).choice(rows, min(BATCH, len(rows)), replace=False)
+    norms = [module for module in encoder.modules() if isinstance(module, nn.BatchNorm1d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0  # one batch replaces what was there
     with torch.no_grad():
-        for _ in range(SETTLING):
-            encoder(store.read(np.sort(rows)))
+        encoder(store.read(np.sort(rows)))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
     return encoder.eval()
 
 
