@@ -17,13 +17,14 @@ from torch import Tensor, nn
 
 from jepalib.errors import JepalibError
 from jepalib.jets import Jets
+from jepalib.kinematics import four_vectors
 from jepalib.models.attention import dense_bias
 from jepalib.models.blocks import ClassAttentionBlock, ParticleAttentionBlock, PlainBlock
 from jepalib.models.heads import ClassAttentionHead
 from jepalib.models.layout import Layout, sort_by_length, unsort
 from jepalib.models.particle_transformer import ParticleTransformer
 from jepalib.models.patch_transformer import PatchTransformer
-from jepalib.models.patches import make_patches
+from jepalib.models.patches import Patches, make_patches
 
 Encoder = ParticleTransformer | PatchTransformer
 
@@ -45,6 +46,48 @@ class AttentionMap:
     kind: str
     weights: Float[Tensor, "heads queries keys"]
     registers: int = 0
+
+    @property
+    def to_tokens(self) -> Float[Tensor, "heads queries tokens"]:
+        """The weights without registers and without the class token as a key; rows sum to at most one."""
+        if self.kind == "class":
+            return self.weights[:, :, 1:]
+        return self.weights[:, self.registers :, self.registers :]
+
+
+@dataclass(frozen=True)
+class JetAttention:
+    """All attention within one jet, and where and how hard its tokens are.
+
+    Attributes:
+        jet: a batch of this one jet, on the CPU.
+        maps: of every block (see `attention_maps`).
+        places: (Δη, Δφ) of each token: of a particle, or of the centre of a patch.
+        pt: of each token, GeV; a patch has that of its summed particles.
+        patches: how the jet is cut, None where tokens are particles.
+    """
+
+    jet: Jets
+    maps: list[AttentionMap]
+    places: Float[Tensor, "tokens 2"]
+    pt: Float[Tensor, " tokens"]
+    patches: Patches | None
+
+
+def look(model: nn.Module, jets: Jets, row: int) -> JetAttention:
+    """The attention of an encoder, or of a classifier, within one jet of a batch.
+
+    Raises:
+        JepalibError: a model without an encoder, or no such jet.
+    """
+    maps = attention_maps(model, jets, row)
+    jet, encoder = jets.take([row]).to("cpu"), encoder_of(model)
+    patches, p4, places = None, four_vectors(jet), jet.particles[:, 4:6]
+    if isinstance(encoder, PatchTransformer):
+        patches = make_patches(jet.column("deta"), jet.column("dphi"), jet.offsets, encoder.patches)
+        places = places[patches.centres]
+        p4 = p4.new_zeros(len(patches), 4).index_add_(0, patches.patch_of_member, p4[patches.members])
+    return JetAttention(jet, maps, places, torch.hypot(p4[:, 0], p4[:, 1]), patches)
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.figure import Figure
@@ -80,7 +81,7 @@ def frame(ax: Axes, jet: Jets) -> None:
     ax.set_ylabel(r"$\Delta\phi$ [rad]")
 
 
-def symbol_legend(figure: Figure, types: np.ndarray, extra: tuple[Line2D, ...] = ()) -> None:
+def symbol_legend(figure: Figure, types: np.ndarray, extra: Sequence[Artist] = ()) -> None:
     """A legend below the axes: the particle types that are there, then `extra` handles."""
     handles = []
     for name, (members, marker, style) in SYMBOLS.items():

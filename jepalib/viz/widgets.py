@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from jepalib.errors import JepalibError
@@ -71,7 +72,8 @@ def show(inspector: Any) -> None:
 def png(figure: Figure) -> bytes:
     """The figure as an image for a panel."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=140)
+    figure.set_dpi(140)
+    FigureCanvasAgg(figure).print_png(buffer)  # draws once; savefig would lay it all out before
     return buffer.getvalue()
 
 
