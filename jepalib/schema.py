@@ -15,6 +15,7 @@ DATASET_CLASSES = {  # of the other public data sets, each in its own label orde
     "jetclass": CLASSES,
     "top": ("QCD", "top"),
     "quark-gluon": ("gluon", "quark"),
+    "lhco": ("background", "signal"),
 }
 PROCESSES = {  # class -> stem of the file name
     "QCD": "ZJetsToNuNu",

@@ -31,7 +31,7 @@ class Account:
 
     Attributes:
         entries: jets that were read; the kept and the dropped add up to it.
-        dropped: jets left out, by reason (`REASONS`).
+        dropped: jets left out, by reason (`REASONS`, or those of a reader of its own).
         examples: for each reason the first few entries left out.
         cut_particles: particles beyond `MAX_PARTICLES` in falling pT, which were cut.
         absent: branches that the file lacks and that were filled (zeros, label -1).
@@ -46,8 +46,8 @@ class Account:
     def __add__(self, other: Account) -> Account:
         return Account(
             self.entries + other.entries,
-            {reason: self.dropped[reason] + other.dropped[reason] for reason in REASONS},
-            {reason: (self.examples[reason] + other.examples[reason])[:EXAMPLES] for reason in REASONS},
+            {reason: self.dropped[reason] + other.dropped[reason] for reason in self.dropped},
+            {reason: (self.examples[reason] + other.examples[reason])[:EXAMPLES] for reason in self.dropped},
             self.cut_particles + other.cut_particles,
             self.absent,
         )

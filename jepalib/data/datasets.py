@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jepalib.data.accounts import ReadJets
+from jepalib.data.lhc_olympics import entries_of_lhco, is_lhco, iterate_lhco
 from jepalib.data.quark_gluon import entries_of_quark_gluon, iterate_quark_gluon
 from jepalib.data.readers import entries_of, iterate_jetclass
 from jepalib.data.top_tagging import entries_of_top, iterate_top
@@ -46,6 +47,7 @@ DATASETS = {
         "jetclass": (".root", ("kin", "pid", "td"), iterate_jetclass, entries_of),
         "top": (".h5", ("kin",), iterate_top, entries_of_top),
         "quark-gluon": (".npz", ("kin", "pid"), iterate_quark_gluon, entries_of_quark_gluon),
+        "lhco": (".h5", ("kin",), iterate_lhco, entries_of_lhco),
     }.items()
 }
 
@@ -62,7 +64,9 @@ def dataset_named(name: str) -> Dataset:
 
 
 def dataset_of(path: Path) -> Dataset:
-    """The data set that a file's suffix tells; JetClass where it tells none."""
+    """The data set that a file's suffix tells, and of HDF5 its table; JetClass where it tells none."""
+    if Path(path).suffix.lower() == DATASETS["lhco"].suffix and is_lhco(path):
+        return DATASETS["lhco"]
     fitting = (one for one in DATASETS.values() if one.suffix == Path(path).suffix.lower())
     return next(fitting, DATASETS["jetclass"])
 

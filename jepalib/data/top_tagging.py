@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import tables
 
 from jepalib.data.accounts import Account, Chunk, ReadJets, first_bad, span, whole_file
 from jepalib.data.constituents import SUBSTRUCTURE, jet_columns
+from jepalib.data.hdf5 import damaged, opened
 from jepalib.errors import JepalibError
 
+TITLE = "top tagging"
 KEY = "table"
 LABEL = "is_signal_new"
 COMPONENTS = ("PX", "PY", "PZ", "E")
@@ -33,7 +33,7 @@ def entries_of_top(path: Path, allow_unlabelled: bool = False) -> int:
     Raises:
         JepalibError: as `iterate_top`.
     """
-    with _open(Path(path)) as store:
+    with opened(Path(path), TITLE) as store:
         _columns(store, Path(path), allow_unlabelled)
         return _rows(store, Path(path))
 
@@ -61,14 +61,14 @@ def iterate_top(
             column, holds a value that is not finite or no label of 0 or 1, or no jets.
     """
     path = Path(path)
-    with _open(path) as store:
+    with opened(path, TITLE) as store:
         columns = _columns(store, path, allow_unlabelled)
         account: Account | None = None
         for first, last in span(path, _rows(store, path), (start, stop, chunk)):
             try:
                 frame = store.select(KEY, start=first, stop=last)
             except Exception as error:  # PyTables raises many kinds for damaged data
-                raise _damaged(path, error) from error
+                raise damaged(path, error) from error
             part = _chunk(frame, columns, path, first, allow_unlabelled)
             account = part.account if account is None else account + part.account
             yield part
@@ -107,37 +107,6 @@ def _labels(frame: pd.DataFrame, path: Path, entry: int, allow_unlabelled: bool)
     return np.where(known, values == 1, -1).astype(np.int64)
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[pd.HDFStore]:
-    """The file as pandas sees it, closed afterwards.
-
-    Raises:
-        JepalibError: missing, empty, truncated, or not HDF5.
-    """
-    if not path.is_file():
-        raise JepalibError(f"{path}: {'is not a file' if path.exists() else 'no such file'}")
-    if path.stat().st_size == 0:
-        raise JepalibError(f"{path}: is empty (0 bytes); download or simulate it again")
-    with path.open("rb") as raw:
-        if raw.read(8) != b"\x89HDF\r\n\x1a\n":
-            raise JepalibError(f"{path}: is not an HDF5 file; top tagging files are HDF5 (.h5)")
-    try:
-        store = pd.HDFStore(path, mode="r")
-    except (OSError, tables.HDF5ExtError) as error:
-        raise _damaged(path, error) from error
-    try:
-        yield store
-    finally:
-        store.close()
-
-
-def _damaged(path: Path, error: Exception) -> JepalibError:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return JepalibError(
-        f"{path}: cannot be read, truncated or damaged ({lines[-1]}); download or simulate it again"
-    )
-
-
 def _storer(store: pd.HDFStore, path: Path) -> object:
     try:
         storer = store.get_storer(KEY)
@@ -169,7 +138,7 @@ def _columns(store: pd.HDFStore, path: Path, allow_unlabelled: bool) -> list[str
     try:
         present = {str(name) for name in store.select(KEY, start=0, stop=1).columns}
     except Exception as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     numbers = [int(found[1]) for name in present if (found := re.fullmatch(r"(?:E|PX|PY|PZ)_(\d+)", name))]
     wanted = [f"{c}_{i}" for i in range(max(numbers, default=0) + 1) for c in COMPONENTS]
     missing = [name for name in wanted + [LABEL] * (not allow_unlabelled) if name not in present]

@@ -129,11 +129,11 @@ def convert(
     store: Annotated[Path, typer.Argument(help="Folder of the store to make.")],
     workers: Annotated[int, typer.Option(help="Processes.")] = 1,
     dataset: Annotated[
-        str, typer.Option(help="jetclass, top or quark-gluon; told by the suffix when not given.")
+        str, typer.Option(help="jetclass, top, quark-gluon or lhco; told by the files when not given.")
     ] = "",
     quiet: Quiet = False,
 ) -> None:
-    """Convert JetClass, top tagging or quark-gluon files once into a store that is read at memory speed."""
+    """Convert files of a public data set, JetClass first of all, once into a store read at memory speed."""
     from jepalib.data.convert import convert as convert_files
 
     made = convert_files(sources, store, workers=workers, quiet=quiet, dataset=dataset or None)

@@ -32,14 +32,18 @@ def test_the_registry():
         "jetclass": CLASSES,
         "top": ("QCD", "top"),
         "quark-gluon": ("gluon", "quark"),
+        "lhco": ("background", "signal"),
     }
     assert {name: one.inputs for name, one in DATASETS.items()} == {
         "jetclass": "full",
         "top": "kin",
         "quark-gluon": "kinpid",
+        "lhco": "kin",
     }
     assert [dataset_of(Path(f"a{s}")).name for s in (".root", ".h5", ".npz", ".dat")] == [
-        *DATASETS,
+        "jetclass",
+        "top",
+        "quark-gluon",
         "jetclass",
     ]
 
@@ -55,8 +59,8 @@ def test_one_call_reads_the_files_of_all(tmp_path):
             assert entries_of_file(path, **options) == 2
             (part,) = iterate_files(path, **options)
             assert part.jets.counts.tolist() == [5, 6]
-    with pytest.raises(JepalibError, match=r"no data set 'lhco'; there are: jetclass, top, quark-gluon"):
-        next(iterate_files(files["top"], dataset="lhco"))
+    with pytest.raises(JepalibError, match=r"no data set 'cms'; there are: jetclass, top, quark-gluon, lhco"):
+        next(iterate_files(files["top"], dataset="cms"))
 
 
 def test_top_files_become_a_store_with_their_splits_and_classes(top, tmp_path, capsys):

@@ -21,7 +21,7 @@ from jepalib.data.simulation.whole import remove_leftovers
 from jepalib.errors import JepalibError
 from jepalib.processes import die_with_parent
 from jepalib.progress import Progress
-from jepalib.schema import CLASSES, DATASET_CLASSES
+from jepalib.schema import CLASSES
 
 POLL = 0.2  # seconds between looks at the workers
 Task = FileTask | TwinTask
@@ -108,8 +108,8 @@ def _check(split: str, names: Sequence[str], jets: int, files: int, seed: int, w
 
 
 def _check_dataset(dataset: str, classes: Sequence[str] | None) -> None:
-    if dataset not in DATASET_CLASSES:
-        known = ", ".join(DATASET_CLASSES)
+    if dataset not in ("jetclass", *TWINS):
+        known = ", ".join(["jetclass", *TWINS])
         raise JepalibError(f"simulate: unknown data set {dataset!r}; choose one of {known}")
     if dataset in TWINS and classes is not None:
         raise JepalibError(f"simulate: every file of {dataset} holds both classes; leave the classes out")
