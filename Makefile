@@ -10,7 +10,7 @@ ifeq ($(OMP_NUM_THREADS),)
 unexport OMP_NUM_THREADS
 endif
 
-.PHONY: workbook test test-all lint lab notebooks clean help
+.PHONY: workbook test test-all test-browser lint lab notebooks clean help
 .DEFAULT_GOAL := help
 
 help:  ## what there is to make
@@ -26,7 +26,11 @@ test: $(READY)  ## all fast tests, the smoke run of the notebooks among them
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-all: $(READY)  ## the slow tests too: simulation closure, training, timings
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "slow or not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not browser"
+
+test-browser: $(READY)  ## the widgets in JupyterLab in Chromium; screenshots in runs/browser
+	$(BIN)/python tests/browser/chromium.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser tests/browser
 
 lint: $(READY)  ## style, formatting and the order of the rooms
 	$(BIN)/ruff check

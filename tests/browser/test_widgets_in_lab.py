@@ -1,0 +1,151 @@
+"""Each notebook with a widget, in JupyterLab in Chromium: it runs, and shows what one does."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from lab import HERE, SCREENSHOTS, Lab, make_earlier, working_copy
+from page import NotebookPage, blank, same
+from playwright.sync_api import BrowserContext, Locator
+
+SECONDS = HERE / "seconds.json"
+pytestmark = pytest.mark.browser
+
+
+@dataclass(frozen=True)
+class Widget:
+    """A notebook, the cell of its widget, and what must change when something is done there.
+
+    Attributes:
+        notebook, needs: its name, and the notebooks that it goes on from.
+        cell: text that only the source of the widget's cell has.
+        control: the label of the control that is moved.
+        key: the key that moves it: a slider goes right, a number up.
+        picture: CSS of what must look different then, in the output of the cell.
+        scatter: CSS of a scatter on which a point is clicked; empty where there is none.
+    """
+
+    notebook: str
+    needs: tuple[str, ...]
+    cell: str
+    control: str = "jet"
+    key: str = "ArrowRight"
+    picture: str = ".widget-image"
+    scatter: str = ""
+
+
+WIDGETS = [
+    Widget("02_masks", ("01",), "widgets.MaskInspector("),
+    Widget("05_hep_jepa", ("01",), "PatchInspector(jets"),
+]
+
+
+@pytest.fixture(scope="module")
+def earlier() -> None:
+    """The notebooks that others go on from."""
+    shutil.rmtree(SCREENSHOTS, ignore_errors=True)
+    SECONDS.unlink(missing_ok=True)
+    make_earlier(sorted({name for widget in WIDGETS for name in widget.needs}))
+
+
+@pytest.fixture(scope="module", params=WIDGETS, ids=lambda widget: widget.notebook)
+def opened(
+    request: pytest.FixtureRequest, earlier: None, lab: Lab, browser: BrowserContext
+) -> Iterator[tuple[Widget, NotebookPage]]:
+    """A notebook open in the browser, all its cells run."""
+    widget = request.param
+    copy = working_copy(widget.notebook)
+    page = NotebookPage(browser.new_page(), widget.notebook, SCREENSHOTS)
+    page.open(lab.url(copy.name))
+    note(widget, run=page.run_all())
+    yield widget, page
+    page.close()
+
+
+def note(widget: Widget, **seconds: float) -> None:
+    """Adds what was measured to a file beside the screenshots."""
+    known = json.loads(SECONDS.read_text()) if SECONDS.is_file() else {}
+    known.setdefault(widget.notebook, {}).update({name: round(value, 2) for name, value in seconds.items()})
+    SECONDS.write_text(json.dumps(known, indent=1))
+
+
+def test_all_cells_run_and_nothing_complains(opened: tuple[Widget, NotebookPage]) -> None:
+    _, page = opened
+    page.check(not (found := page.errors()), f"errors: {found}")
+
+
+def test_no_figure_is_blank_or_shown_twice(opened: tuple[Widget, NotebookPage]) -> None:
+    _, page = opened
+    figures = page.figures()
+    page.check(sum(map(len, figures)) > 0, "no figures")
+    for number, shown in enumerate(figures, 1):
+        page.check(not any(map(blank, shown)), f"a blank figure in code cell {number}")
+        twice = any(same(one, other) for k, one in enumerate(shown) for other in shown[:k])
+        page.check(not twice, f"the same figure twice in code cell {number}")
+
+
+def test_a_control_is_reached_by_keyboard_and_redraws(opened: tuple[Widget, NotebookPage]) -> None:
+    widget, page = opened
+    move(widget, page, "moved")
+
+
+def move(widget: Widget, page: NotebookPage, what: str) -> None:
+    """Goes to the control with the tab key, moves it, and sees the picture change."""
+    area = page.show(widget.cell)
+    picture, control = area.locator(widget.picture), page.control(area, widget.control)
+    before, value = page.picture(picture), page.value(control)
+    page.check(not blank(before), "the widget's picture is blank")
+    page.shot(f"before-{what}")
+    page.reach(area, control, widget.control)
+    page.page.keyboard.press(widget.key)
+    note(widget, **{what: page.changed(picture, before, f"'{widget.control}'")})
+    page.shot(what)
+    page.check(page.value(control) != value, f"'{widget.control}' still says {value}")
+    sound(widget, page, area)
+
+
+def sound(widget: Widget, page: NotebookPage, area: Locator) -> None:
+    """One picture, with something on it, and no complaint anywhere."""
+    pictures = area.locator(widget.picture)
+    page.check(pictures.count() == 1, f"{pictures.count()} pictures, not one")
+    page.check(not blank(page.picture(pictures)), "the widget's picture is blank")
+    page.check(not (told := page.alerts(area)), f"the widget says: {told}")
+    page.check(not (found := page.errors()), f"errors: {found}")
+
+
+def test_every_control_has_a_label_that_can_be_read(opened: tuple[Widget, NotebookPage]) -> None:
+    widget, page = opened
+    labels = page.show(widget.cell).locator(".widget-label, .widget-checkbox span, button")
+    cut = labels.evaluate_all(
+        "all => all.filter(e => e.offsetParent && e.scrollWidth > e.clientWidth + 1).map(e => e.innerText)"
+    )
+    page.check(not cut, f"labels cut off: {cut}")
+
+
+def test_a_click_on_a_point_shows_its_jet(opened: tuple[Widget, NotebookPage]) -> None:
+    widget, page = opened
+    if not widget.scatter:
+        pytest.skip("no scatter in this notebook")
+    area = page.show(widget.cell)
+    picture, control = area.locator(widget.picture), page.control(area, widget.control)
+    before, value = page.picture(picture), page.value(control)
+    page.click_a_point(area.locator(widget.scatter).first)
+    note(widget, clicked=page.changed(picture, before, "a click on a point"))
+    page.until(
+        lambda: page.value(control) != value, f"a click on a point leaves '{widget.control}' at {value}"
+    )
+    page.shot("clicked")
+    sound(widget, page, area)
+
+
+def test_nothing_is_lost_when_the_kernel_restarts(opened: tuple[Widget, NotebookPage]) -> None:
+    widget, page = opened
+    if widget is not WIDGETS[0]:
+        pytest.skip("once is enough: all widgets take the same way to the kernel")
+    note(widget, restart=page.run_all(restart=True))
+    page.check(not (found := page.errors()), f"errors after the restart: {found}")
+    move(widget, page, "restarted")
