@@ -88,7 +88,7 @@ def physics_by_layer(table: pd.DataFrame, reference: pd.DataFrame | None = None)
         raise JepalibError(f"physics_by_layer: the table has no column {sorted(missing)}")
     names, targets = list(table["curve"].unique()), list(table["target"].unique())
     _few_enough(names, "physics_by_layer")
-    across = -(-len(targets) // 2)
+    across = len(targets) // 2 + 1  # one more than is needed, for the legend
     figure = new_figure(PAGE, 4.9)
     grid = figure.subplots(2, across, sharex=True, sharey=True, squeeze=False)
     for ax, target in zip(grid.flat, targets):
@@ -105,15 +105,15 @@ def physics_by_layer(table: pd.DataFrame, reference: pd.DataFrame | None = None)
             ax.axhline(level, color="#606060", linestyle=":", linewidth=1.2, label=row["curve"])
         ax.set_title(title(target), fontsize=9)
         ax.set_ylim(FLOOR - 0.05, 1.02)
-    for place, ax in enumerate(grid.flat):
-        if place >= len(targets):
-            ax.remove()
-        elif place + across >= len(targets):  # nothing below it
-            _name_x(ax, table["layer"], "")
-            ax.xaxis.set_tick_params(labelbottom=True)
+    for ax in list(grid.flat)[len(targets) :]:
+        ax.spines[["left", "right", "top"]].set_visible(False)
+        ax.tick_params(axis="y", which="both", length=0)
+        ax.tick_params(axis="x", which="both", top=False)
+    for ax in grid[1]:
+        _name_x(ax, table["layer"], "")
     for ax in grid[:, 0]:
         ax.set_ylabel("$R^2$ on the test jets")
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    grid[-1, -1].legend(*grid[0, 0].get_legend_handles_labels(), loc="center")
     return figure
 
 

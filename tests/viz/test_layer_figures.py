@@ -64,8 +64,8 @@ def test_physics_by_layer_draws_every_observable_and_marks_what_lies_below():
     table.loc[0, "r2"] = -3
     reference = pd.DataFrame({"curve": "by hand", "target": ["sdmass"], "r2": [0.6], "r2_error": [0.1]})
     figure = figures.physics_by_layer(table, reference)
-    assert [ax.get_title() for ax in figure.axes] == ["soft-drop mass (GeV)", r"$\tau_{21}$", "leptons"]
-    mass, tau, _ = figure.axes
+    assert [ax.get_title() for ax in figure.axes] == ["soft-drop mass (GeV)", r"$\tau_{21}$", "leptons", ""]
+    mass, tau, _, spare = figure.axes
     points, _, (bars,) = mass.containers[0]
     assert points.get_ydata() == pytest.approx([FLOOR, 0.4, 0.5])
     assert [np.ptp(s[:, 1]) / 2 for s in bars.get_segments()] == pytest.approx([0.05] * 3)
@@ -74,7 +74,7 @@ def test_physics_by_layer_draws_every_observable_and_marks_what_lies_below():
     assert [len(line.get_xdata()) for line in below] == [1, 0]
     assert [line.get_ydata()[0] for line in mass.lines if line.get_linestyle() == ":"] == [0.6]
     assert not [line for line in tau.lines if line.get_linestyle() == ":"]
-    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["by hand", "a", "b"]
+    assert [t.get_text() for t in spare.get_legend().get_texts()] == ["by hand", "a", "b"]
     with pytest.raises(JepalibError, match="r2_error"):
         figures.physics_by_layer(table.drop(columns="r2_error"))
 
