@@ -60,12 +60,12 @@ class ExplorerPanel:
         """The map with its controls left, the jet with its right, or below where there is no room."""
         import ipywidgets as widgets
 
-        left = [self.color, self.map, self.note, widgets.HBox([self.where, self.clear]), self.counts]
+        left = [self.color, self.map, self.note, widgets.HBox([self.where, self.clear])]
+        left += [self.guard.line, self.counts]
         right = [widgets.HBox([self.row, self.back, self.on]), self.image, self.words]
         half = widgets.Layout(flex="1 1 30em", min_width="0")
         halves = [widgets.VBox(part, layout=half) for part in (left, right)]
-        whole = widgets.HBox(halves, layout=widgets.Layout(flex_flow="row wrap"))
-        return widgets.VBox([whole, self.guard.line])
+        return widgets.HBox(halves, layout=widgets.Layout(flex_flow="row wrap"))
 
     def connect(self) -> None:
         """Let every control be heard."""
@@ -131,7 +131,7 @@ class ExplorerPanel:
             self.counts.value = "Nothing is selected: draw a line around jets, or give a condition."
             return
         table = self.explorer.summary().to_html(index=False, float_format="{:.4g}".format, border=0)
-        self.counts.value = table
+        self.counts.value = f'<div class="jp-RenderedHTMLCommon">{table}</div>'
         if self.row.value not in rows:
             self.row.value = int(rows[0])
 
