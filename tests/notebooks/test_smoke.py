@@ -11,10 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 from nbclient import NotebookClient
 from traitlets.config import Config
+
+from jepalib.evaluation.maps import JetMap
+from jepalib.viz.explorer import EmbeddingExplorer
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = [path.stem for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))]
@@ -141,6 +145,31 @@ def test_ablations_train_every_row_as_points_of_a_sweep(out: Path) -> None:
     states = [line.split(maxsplit=1) for line in listed.stdout.splitlines()]
     assert [name for name, _ in states] == ["baseline-seed0", "untrained-seed0", "registers-seed0"]
     assert all(state.startswith("done in ") for _, state in states), states
+
+
+def test_representation_looks_at_every_layer_and_keeps_its_map(out: Path) -> None:
+    found = values(out, "08_representation")
+    layers = ["embedding", "block 1", "block 2", "block 3", "block 4", "class block 1"]
+    for measure in ("linear", "rank", "ppe"):
+        assert list(found[measure]) == ["pre-trained", "untrained"]
+        assert all(list(by_layer) == layers for by_layer in found[measure].values())
+    assert 0.2 < found["linear"]["pre-trained"]["block 1"] < 0.6  # of 200 jets; guessing reaches 0.1
+    assert all(5 < rank < 64 for rank in found["rank"]["pre-trained"].values())
+    assert all(0 < ppe < 90 for ppe in found["ppe"]["pre-trained"].values())
+    assert len(found["training"]) == found["snapshots"] + 2
+    assert found["cka"]["pre-trained"] == pytest.approx(1)
+    assert {"untrained", "hep-jepa", "fine-tuned, seed 0", "from-scratch, seed 1"} < set(found["cka"])
+    assert found["chance"] < 0.1 < found["cka"]["untrained"]
+    assert found["follows"]["energy"] > found["follows"]["pt"]
+    assert 0.05 < found["landed"] < 0.6
+    assert set(found["physics"]) == {"pre-trained", "untrained", "hand-made"}
+    assert found["physics"]["pre-trained"]["multiplicity"] > 0.3
+    assert found["physics"]["hand-made"]["sdmass"] > 0.5
+    chart = JetMap.load(Path(found["map"]) / "tsne.npz")
+    with np.load(Path(found["map"]) / "embedding.npz") as kept:
+        assert len(chart.places) == len(kept["embedding"]) == len(kept["rows"]) == 250
+        assert np.isfinite(chart.place(kept["embedding"][:5])).all()
+    assert len(EmbeddingExplorer.open(Path(found["map"]) / "explorer").table) == 250
 
 
 def test_report_holds_everything_and_needs_nothing(out: Path) -> None:
