@@ -7,7 +7,7 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -16,9 +16,10 @@ from matplotlib.figure import Figure
 
 from jepalib.errors import JepalibError
 from jepalib.jets import Jets
-from jepalib.masking import MaskConfig, draw_masks
-from jepalib.masking.blocks import KINDS
-from jepalib.viz.displays import mask_figure
+from jepalib.masking import MaskConfig, draw_masks, draw_token_masks
+from jepalib.models.patches import PatchConfig, make_patches
+from jepalib.viz.displays import mask_figure, one_jet
+from jepalib.viz.patch_displays import patch_figure
 
 
 def is_live() -> bool:
@@ -32,34 +33,74 @@ def is_live() -> bool:
 
 
 class MaskInspector:
-    """Draw masks on one jet after another, with every parameter of `MaskConfig` at hand.
+    """Draw the masks of one jet after another as a method would, with every parameter at hand.
 
-    Shown as the last line of a cell, it is a panel of controls where someone watches, and
-    the figure of the first jet where no one does.
+    Shown as the last line of a cell, it is a panel of controls that plays the sequence where
+    someone watches, and the figure of the first jet where no one does.
 
     Args:
         jets: jets of at least two particles each.
-        config: where the controls start.
+        methods: by name the settings of each, where its controls start: anything with `masks` (a
+            `MaskConfig`) and, where the tokens are patches, `patches` (a `PatchConfig`), such as
+            the objective of a pre-training's configuration.
         seed: of the generator that draws the masks of the jet shown.
+
+    Raises:
+        JepalibError: no jets, or no method.
     """
 
-    def __init__(self, jets: Jets, config: MaskConfig, seed: int = 0) -> None:
-        if len(jets) == 0:
-            raise JepalibError("MaskInspector: no jets given")
-        self.jets, self.config, self.seed = jets, config, seed
+    def __init__(self, jets: Jets, methods: Mapping[str, Any], seed: int = 0) -> None:
+        if len(jets) == 0 or not methods:
+            raise JepalibError(f"MaskInspector: no {'jets' if methods else 'methods'} given")
+        self.jets, self.methods, self.seed = jets, dict(methods), seed
 
-    def figure(self, row: int = 0, step: int | None = None) -> Figure:
-        """The static twin: the masks of one jet, or the first `step` places of its sequence."""
-        jet = self.jets.take([row])
-        generator = torch.Generator().manual_seed(self.seed)
-        return mask_figure(jet, draw_masks(jet, self.config, generator), step=step)
+    def figure(self, row: int = 0, step: int | None = None, method: str | None = None) -> Figure:
+        """The static twin: the masks of one jet, or the first `step` places of its sequence.
+
+        Raises:
+            JepalibError: there is no such jet or method (None is the first).
+        """
+        method = next(iter(self.methods)) if method is None else method
+        if method not in self.methods:
+            raise JepalibError(f"MaskInspector: no method {method!r}; there is {', '.join(self.methods)}")
+        settings = self.methods[method]
+        return drawn_masks(one_jet(self.jets, row), settings.masks, patches_of(settings), self.seed, step)
 
     def controls(self) -> Any:
         """The live panel (an ipywidgets box); its figure follows every change."""
-        return _Panel(self).box
+        from jepalib.viz.mask_panel import MaskPanel
+
+        return MaskPanel(self).box
 
     def _ipython_display_(self) -> None:
         show(self)
+
+
+def patches_of(settings: Any) -> PatchConfig | None:
+    """How a method cuts jets into patches, None where its tokens are particles."""
+    return getattr(settings, "patches", None)
+
+
+def drawn_masks(
+    jet: Jets, masks: MaskConfig | None, patches: PatchConfig | None, seed: int, step: int | None
+) -> Figure:
+    """One jet with masks over its particles or patches; patches alone without masks or if there is only one.
+
+    Args:
+        step: show only so many tokens of the sequence; without masks, of the order of sampling.
+
+    Raises:
+        JepalibError: masks over particles of a jet that has only one.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    if patches is None:
+        return mask_figure(jet, draw_masks(jet, masks or MaskConfig(), generator), step=step)
+    deta, dphi = jet.column("deta"), jet.column("dphi")
+    made = make_patches(deta, dphi, jet.offsets, patches)
+    if masks is None or len(made) < 2:
+        return patch_figure(jet, 0, made, step=step)
+    places = deta[made.centres], dphi[made.centres]
+    return patch_figure(jet, 0, made, draw_token_masks(*places, made.offsets, masks, generator), step)
 
 
 def show(inspector: Any) -> None:
@@ -77,12 +118,16 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def wide() -> dict[str, Any]:
+    """Layout and style of a control whose label may be two words long."""
+    return {"layout": {"width": "28em"}, "style": {"description_width": "8em"}}
+
+
 def slider(value: int, low: int, high: int, name: str) -> Any:
     """A slider over whole numbers that speaks when it is let go."""
     import ipywidgets as widgets
 
-    wide = widgets.Layout(width="26em")
-    return widgets.IntSlider(value, low, high, description=name, layout=wide, continuous_update=False)
+    return widgets.IntSlider(value, low, high, description=name, continuous_update=False, **wide())
 
 
 class Guard:
@@ -128,83 +173,3 @@ class Guard:
             f'<details role="alert"><summary>{html.escape(short)}</summary>'
             f"<pre>{html.escape(''.join(lines))}</pre></details>"
         )
-
-
-class MaskControls:
-    """A control for each parameter of `MaskConfig`."""
-
-    def __init__(self, config: MaskConfig) -> None:
-        import ipywidgets as widgets
-
-        wide = widgets.Layout(width="26em")
-        ratio = {"min": 0.05, "max": 1.0, "step": 0.05, "layout": wide, "continuous_update": False}
-        self.target_kind = widgets.Dropdown(
-            options=KINDS, value=config.target_kind, description="target kind"
-        )
-        self.context_kind = widgets.Dropdown(
-            options=KINDS, value=config.context_kind, description="context kind"
-        )
-        self.targets = slider(config.targets, 1, 8, "targets M")
-        self.target_ratio = widgets.FloatRangeSlider(
-            value=config.target_ratio, description="target ratio", **ratio
-        )
-        self.rest = widgets.Checkbox(config.context_ratio is None, description="context is all the rest")
-        self.context_ratio = widgets.FloatRangeSlider(
-            value=config.context_ratio or (0.4, 0.7), description="context ratio", **ratio
-        )
-
-    @property
-    def inputs(self) -> list[Any]:
-        """The controls in the order in which they are shown."""
-        return [
-            self.target_kind, self.targets, self.target_ratio,
-            self.context_kind, self.rest, self.context_ratio,
-        ]  # fmt: skip
-
-    @property
-    def config(self) -> MaskConfig:
-        """What the controls say."""
-        return MaskConfig(
-            targets=self.targets.value,
-            target_ratio=tuple(self.target_ratio.value),
-            context_ratio=None if self.rest.value else tuple(self.context_ratio.value),
-            target_kind=self.target_kind.value,
-            context_kind=self.context_kind.value,
-        )
-
-
-class _Panel:
-    """The controls of one inspector and the image they redraw."""
-
-    def __init__(self, inspector: MaskInspector) -> None:
-        import ipywidgets as widgets
-
-        self.inspector = inspector
-        self.row = slider(0, 0, len(inspector.jets) - 1, "jet")
-        self.masks = MaskControls(inspector.config)
-        self.seed = widgets.BoundedIntText(inspector.seed, 0, 2**31 - 1, description="seed")
-        self.step = slider(1, 1, 2, "step through the sequence")
-        self.step.style.description_width = "initial"
-        self.image = widgets.Image(format="png", width=560)
-        inputs = [self.row, *self.masks.inputs, self.seed, self.step]
-        self.fit_steps()
-        for control in inputs:
-            control.observe(self.change, "value")
-        self.box = widgets.HBox([widgets.VBox(inputs), self.image])
-        self.draw()
-
-    def fit_steps(self) -> None:
-        """Let the steps run over the jet shown, and show all of them."""
-        self.step.max = int(self.inspector.jets.counts[self.row.value])
-        self.step.value = self.step.max
-
-    def change(self, event: dict[str, Any]) -> None:
-        """A control moved."""
-        if event["owner"] is self.row:
-            self.fit_steps()
-        self.draw()
-
-    def draw(self) -> None:
-        """Draw the masks anew with what the controls say."""
-        inspector = MaskInspector(self.inspector.jets, self.masks.config, self.seed.value)
-        self.image.value = png(inspector.figure(self.row.value, self.step.value))

@@ -94,7 +94,7 @@ class NotebookPage:
         began = time.monotonic()
         self.page.evaluate(COMMAND, "notebook:restart-run-all" if restart else "notebook:run-all-cells")
         if restart:
-            self.page.get_by_role("dialog").get_by_role("button", name="Restart").click()
+            self.page.get_by_role("dialog").get_by_role("button", name="Confirm Kernel Restart").click()
         self.wait("() => window.ended !== null", "the end of all cells", RUN)
         self.wait(READY, "an idle kernel", START)
         return time.monotonic() - began

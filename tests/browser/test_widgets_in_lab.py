@@ -121,7 +121,7 @@ def test_every_control_has_a_label_that_can_be_read(opened: tuple[Widget, Notebo
     widget, page = opened
     labels = page.show(widget.cell).locator(".widget-label, .widget-checkbox span, button")
     cut = labels.evaluate_all(
-        "all => all.filter(e => e.offsetParent && e.scrollWidth > e.clientWidth + 1).map(e => e.innerText)"
+        "all => all.filter(e => e.offsetParent && e.scrollWidth > e.clientWidth).map(e => e.innerText)"
     )
     page.check(not cut, f"labels cut off: {cut}")
 

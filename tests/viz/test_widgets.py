@@ -43,6 +43,7 @@ def test_controls_change_what_is_drawn(jets, monkeypatch):
     assert drawn[-1][0] == 2
     assert panel.step.max == 2
     panel.row.value = 1
+    assert len(drawn) == 2  # the steps move along, but there is one picture
     assert (drawn[-1][0], panel.step.max, panel.step.value) == (128, 128, 128)
     panel.step.value = 10
     assert drawn[-1][2] == 10
