@@ -204,7 +204,8 @@ def against_observable(tables: Mapping[str, pd.DataFrame], title: str) -> Figure
     for ax, (_, _, label) in zip(axes, PANELS, strict=True):
         ax.set_xlabel(title)
         ax.set_ylabel(label)
-    axes[-1].set_ylim(bottom=0)
+    highest = max(table[["ece", "ece_floor"]].max().max() for table in tables.values())
+    axes[-1].set_ylim(0, 1.1 * highest)
     floor = Line2D([], [], color="#717581", linestyle=":", label="calibrated, as few jets")
     figure.legend(handles=[*axes[-1].containers, floor], loc="outside upper center", ncols=4)
     return figure

@@ -172,6 +172,72 @@ def test_representation_looks_at_every_layer_and_keeps_its_map(out: Path) -> Non
     assert len(EmbeddingExplorer.open(Path(found["map"]) / "explorer").table) == 250
 
 
+def test_scores_are_kept_and_every_way_is_compared(out: Path) -> None:
+    found = values(out, "10_uncertainty")
+    assert (found["jets"], found["taggers"], found["seeds"]) == (250, 4, 2)
+    assert list(found["ways"]) == ["fine-tuned", "from-scratch"]
+    for ways in found["ways"].values():
+        names = ["single model", "temperature", "MC dropout", "ensemble", "ensemble, temperature"]
+        assert list(ways) == names
+        assert all(0.05 < way["accuracy"] < 0.9 and 1 < way["log_loss"] < 2.6 for way in ways.values())
+        assert all(0 < way["ece"] < 0.3 and 0 < way["ece_floor"] < 0.1 for way in ways.values())
+        assert ways["temperature"]["accuracy"] == pytest.approx(ways["single model"]["accuracy"])
+        assert ways["ensemble"]["log_loss"] <= ways["single model"]["log_loss"]  # Jensen
+    with np.load(found["scores"]) as scores:
+        labels, probabilities = scores["labels"], scores["probabilities"]
+        assert probabilities.shape == (4, 250, 10)
+        assert np.bincount(labels).tolist() == [25] * 10
+        own = probabilities[scores["arms"] == "fine-tuned"]
+    table = pd.read_csv(values(out, "04_few_shot")["few_shot"])
+    expected = table[(table["mode"] == "fine-tuned") & (table.labels == 200)].accuracy.mean()
+    assert (own.argmax(2) == labels).mean() == pytest.approx(expected)  # the same jets as in 04
+    assert found["ways"]["fine-tuned"]["single model"]["accuracy"] == pytest.approx(expected)
+    assert len(found["rejection"]["from-scratch"]) == 9
+    assert "200 needed" in found["rejection"]["fine-tuned"]["Tbl"]
+    assert not any("inf" in text for arm in found["rejection"].values() for text in arm.values())
+    assert len(found["half_rejected"]) == 8
+    assert {start for start, _ in found["half_rejected"].values()} == {
+        ways["ensemble"]["accuracy"] for ways in found["ways"].values()
+    }
+
+
+def test_displays_pick_jets_and_draw_attention(out: Path) -> None:
+    found = values(out, "11_jet_displays")
+    assert 0.02 < found["softest"]["QCD"] < found["softest"]["Tbqq"] < 0.33  # a third prong carries pT
+    assert len(found["disagree"]) == 4  # two arms of two seeds: within each, and across with and without
+    assert all(0.02 < share < 0.95 for share in found["disagree"].values())
+    assert 0 < sum(found["right"].values()) <= 1
+    assert found["accuracy"]["most uncertain"] < 0.7
+    assert found["even"][0] < 1 < found["even"][1]  # attention on some is above, on others below even
+    assert set(found["attention"]) == {
+        f"{arm}, {kind}" for arm in ("pre-trained", "fine-tuned", "from-scratch") for kind in ("particles", "class")
+    }
+    assert all(0.3 < ratio < 5 for means in found["attention"].values() for ratio in means.values())
+
+
+def test_robustness_has_every_arm_under_every_condition(out: Path) -> None:
+    found = values(out, "09_robustness")
+    dropout = ["fine-tuned, no dropout", "fine-tuned, + dropout", "from scratch, + dropout"]
+    assert list(found["accuracy"]) == ["fine-tuned", "from scratch", *dropout]
+    assert (found["conditions"], found["jets"]) == (29, 100)
+    table = pd.read_csv(found["table"])
+    assert len(table) == 5 * 30  # the mean over removals is one more
+    for arm, rows in table.groupby("arm"):
+        assert (rows[rows.kind == "clean"][["loss", "loss_error"]].to_numpy() == 0).all()
+        removed = rows[rows.kind == "input"]
+        assert len(removed) == 17
+        assert removed.accuracy.mean() == pytest.approx(found["removals"][arm])
+        dead = rows[rows.kind == "dead"].set_index("size").lost_particles
+        assert 0.02 < dead[0.2] < dead[0.8] < 0.9
+    assert {word for name, word in found["verdicts"].items() if "dropout" in name} == {"one seed, spread unknown"}
+    config = json.loads((Path(found["without"]) / "config.json").read_text())
+    with_dropout = json.loads((Path(values(out, "03_pretrain")["run"]) / "config.json").read_text())
+    assert (config["objective"]["pid_dropout"], config["objective"]["td_dropout"]) == (0, 0)
+    for key in ("pid_dropout", "td_dropout"):
+        assert with_dropout["objective"].pop(key) > config["objective"].pop(key)
+    assert config == with_dropout
+
+
 def test_report_holds_everything_and_needs_nothing(out: Path) -> None:
     page = (out / "index.html").read_text()
     for name in NAMES:
@@ -180,7 +246,7 @@ def test_report_holds_everything_and_needs_nothing(out: Path) -> None:
         for figure in result["figures"]:
             assert figure["caption"].replace("'", "&#39;") in page
             assert (out / figure["file"]).with_suffix(".pdf").is_file()
-    assert page.count("data:image/png;base64,") >= 10
+    assert page.count("data:image/webp;base64,") >= 10
     loaded = re.findall(r'(?:src|href)="((?!data:|#)[^"]*)"', page)
     assert all((out / target).is_file() for target in loaded), loaded
     assert "prefers-color-scheme: dark" in page
