@@ -108,12 +108,18 @@ def kept(jets: Jets, condition: Condition, seed: int) -> Bool[torch.Tensor, " pa
 
 
 def losses(jets: Jets, conditions: Sequence[Condition], seed: int) -> pd.DataFrame:
-    """The conditions (kind, what, size), and the shares of all particles and of all pT that each loses."""
-    pt = torch.hypot(jets.column("px"), jets.column("py")).double()
+    """The conditions (kind, what, size), and the shares of particles and of pT that each takes from a jet.
+
+    Columns lost_particles and lost_pt: means over jets, pT summed as numbers.
+    """
+    pt = torch.hypot(jets.column("px"), jets.column("py"))
     rows = []
     for condition in conditions:
         lost = ~kept(jets, condition, seed)
-        shares = {"lost_particles": float(lost.double().mean()), "lost_pt": float(pt[lost].sum() / pt.sum())}
+        shares = {
+            "lost_particles": float(np.nanmean(_share(jets, torch.ones_like(pt), lost))),
+            "lost_pt": float(np.nanmean(_share(jets, pt, lost))),
+        }
         rows.append({"kind": condition.kind, "what": condition.what, "size": condition.size, **shares})
     return pd.DataFrame(rows)
 
@@ -172,10 +178,16 @@ def attention_to_lost(
         JepalibError: an encoder without class attention.
     """
     looked = torch.cat([class_attention(classifier.to(device), b.to(device)).cpu() for b in _batches(jets)])
-    row, zeros = jets.jet_of_particle, torch.zeros(len(jets))
-    total = zeros.index_add(0, row, looked)
-    lost = [zeros.index_add(0, row, looked * ~kept(jets, condition, seed)) for condition in conditions]
-    return (torch.stack(lost) / total).numpy()
+    return np.stack([_share(jets, looked, ~kept(jets, condition, seed)) for condition in conditions])
+
+
+def _share(
+    jets: Jets, weight: Float[torch.Tensor, " particles"], lost: Bool[torch.Tensor, " particles"]
+) -> Float[np.ndarray, " jets"]:
+    """Share of each jet's weight that lies on its lost particles; NaN without weight."""
+    zeros = weight.new_zeros(len(jets))
+    total = zeros.index_add(0, jets.jet_of_particle, weight)
+    return (zeros.index_add(0, jets.jet_of_particle, weight * lost) / total).numpy()
 
 
 def _batches(jets: Jets) -> list[Jets]:

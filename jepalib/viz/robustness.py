@@ -32,6 +32,13 @@ SCANS = {  # kind -> axis title
     "smearing": "relative energy smearing",
     "shift": r"shift of $d_0$ and $d_z$ [mm]",
 }
+SCAN_WORDS = {  # the same in a sentence, before the number
+    "random": "dropped at random, fraction",
+    "softest": "dropped softest first, fraction",
+    "dead": "dead square of side",
+    "smearing": "energies smeared by",
+    "shift": "tracks shifted by, in mm,",
+}
 ROWS = [("clean", ""), *(("input", n) for n in INPUTS), *(("group", g) for g in INPUT_GROUPS), ("mean", "")]
 GREY = "#717581"
 
@@ -98,7 +105,7 @@ def arms_figure(seeds: pd.DataFrame, table: pd.DataFrame) -> Figure:
     panels = {("clean", ""): "clean", ("mean", None): "mean over 17 removals",
               ("group", "pid"): "no identification", ("group", "td"): "no displacement"}  # fmt: skip
     figure = new_figure(PAGE, 0.9 + 0.34 * len(arms))
-    axes = figure.subplots(1, len(panels), sharey=True)
+    axes = figure.subplots(1, len(panels), sharex=True, sharey=True)
     for ax, ((kind, what), title) in zip(axes, panels.items(), strict=True):
         for place, arm in enumerate(arms):
             color, _, marker = CURVES[place % len(CURVES)]
@@ -185,13 +192,14 @@ def attention_figure(table: pd.DataFrame) -> Figure:
                                 linestyle=("-", "--", ":")[kinds.index(kind)], elinewidth=0.8,
                                 marker="oD^"[kinds.index(kind)], linewidth=1)  # fmt: skip
         ax.set_xlabel(SCANS[kind])
+        ax.set_xlim(left=0)
         ax.set_ylim(0, 1)
         ax.set_ylabel("share of what is lost")
     axes[1, 1].set_xlabel("share of attention on what is lost")
     axes[1, 1].set_ylabel("accuracy lost")
     looks = zip(kinds, ("at random", "softest first", "dead square"), ("-", "--", ":"), "oD^")
     handles = [Line2D([], [], color="black", linestyle=d, marker=m, label=t) for _, t, d, m in looks]
-    axes[1, 1].legend(handles=handles, loc="upper left")
+    axes[1, 1].legend(handles=handles, loc="best")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return figure
 

@@ -66,6 +66,9 @@ class Profile:
     smear_widths: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4)
     dead_sides: tuple[float, ...] = (0.1, 0.2, 0.4, 0.8)
     shifts_mm: tuple[float, ...] = (0.02, 0.1, 0.5)
+    # jets as pictures
+    gallery_jets: int = 8
+    attention_jets: int = 500
     seed: int = 0
 
 
@@ -95,6 +98,8 @@ LAPTOP = replace(
     mc_passes=30,
     layer_jets=2_000,
     new_jets=500,
+    gallery_jets=4,
+    attention_jets=50,
     twin_train=1_000,
     twin_val=200,
     twin_test=1_000,
@@ -138,6 +143,8 @@ SMOKE = replace(
     mc_passes=5,
     layer_jets=200,
     new_jets=50,
+    gallery_jets=2,
+    attention_jets=10,
     twin_train=60,
     twin_val=20,
     twin_test=60,

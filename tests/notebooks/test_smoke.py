@@ -210,7 +210,9 @@ def test_displays_pick_jets_and_draw_attention(out: Path) -> None:
     assert found["accuracy"]["most uncertain"] < 0.7
     assert found["even"][0] < 1 < found["even"][1]  # attention on some is above, on others below even
     assert set(found["attention"]) == {
-        f"{arm}, {kind}" for arm in ("pre-trained", "fine-tuned", "from-scratch") for kind in ("particles", "class")
+        f"{arm}, {kind}"
+        for arm in ("pre-trained", "fine-tuned", "from-scratch")
+        for kind in ("particles", "class")
     }
     assert all(0.3 < ratio < 5 for means in found["attention"].values() for ratio in means.values())
 
@@ -229,7 +231,9 @@ def test_robustness_has_every_arm_under_every_condition(out: Path) -> None:
         assert removed.accuracy.mean() == pytest.approx(found["removals"][arm])
         dead = rows[rows.kind == "dead"].set_index("size").lost_particles
         assert 0.02 < dead[0.2] < dead[0.8] < 0.9
-    assert {word for name, word in found["verdicts"].items() if "dropout" in name} == {"one seed, spread unknown"}
+    assert {word for name, word in found["verdicts"].items() if "dropout" in name} == {
+        "one seed, spread unknown"
+    }
     config = json.loads((Path(found["without"]) / "config.json").read_text())
     with_dropout = json.loads((Path(values(out, "03_pretrain")["run"]) / "config.json").read_text())
     assert (config["objective"]["pid_dropout"], config["objective"]["td_dropout"]) == (0, 0)
