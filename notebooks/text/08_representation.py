@@ -214,7 +214,7 @@ properties["sdmass"] = properties.sdmass.where(properties.sdmass > 0)
 properties["multiplicity"] = jets.counts.numpy().astype(float)
 np.savez(kept / "embedding.npz", embedding=embedding, rows=rows, labels=jets.labels.numpy())
 fig = property_maps(chart.places, jets.labels.numpy(), properties)
-stage.show(fig, "map", f"t-SNE of the frozen embeddings of {len(rows)} test jets: class, energy, pT, mass, multiplicity.", main=True)
+stage.show(fig, "map", f"t-SNE of the frozen embeddings of {len(rows)} test jets: class, energy, pT, mass, multiplicity.")
 
 # %%
 ordered = follows(chart.places, properties)
