@@ -36,7 +36,9 @@ PATH = ("black", 1.3)  # among spokes it has to be heavier than among particles
 SAMPLING = ListedColormap(colormaps["viridis"](np.linspace(0, 0.9, 256)))  # its end is too pale for lines
 
 
-def patch_figure(jets: Jets, row: int, patches: Patches, masks: Masks | None = None) -> Figure:
+def patch_figure(
+    jets: Jets, row: int, patches: Patches, masks: Masks | None = None, step: int | None = None
+) -> Figure:
     """One jet cut into patches: a diamond on each centre, spokes to its members, their hull.
 
     Without masks the colour is the order in which the centres were sampled. With masks over
@@ -48,6 +50,7 @@ def patch_figure(jets: Jets, row: int, patches: Patches, masks: Masks | None = N
         jets, patches: of the same batch.
         row: which jet of the batch.
         masks: of the same batch, over its patches.
+        step: show only the first `step` patches of the walk, or of the sampling; None shows all.
 
     Raises:
         JepalibError: there is no such jet.
@@ -60,9 +63,9 @@ def patch_figure(jets: Jets, row: int, patches: Patches, masks: Masks | None = N
     if alone:
         extra.append(Line2D([], [], linestyle="", marker="s", color=ALONE, label="in no patch"))
     if masks is None:
-        figure = _sampling_figure(jet, one)
+        figure = _sampling_figure(jet, one, step)
     else:
-        figure = _mask_figure(jet, one, masks.take(patches.offsets, [row]).to("cpu"))
+        figure = _mask_figure(jet, one, masks.take(patches.offsets, [row]).to("cpu"), step)
         extra += [*role_squares(len(masks.targets)), *path_lines(*PATH)]
     title = f"{title_of(jet)}\npatches: {len(one)},  constituents in none: {alone}"
     figure.suptitle(title, fontsize=9.5)
@@ -70,13 +73,13 @@ def patch_figure(jets: Jets, row: int, patches: Patches, masks: Masks | None = N
     return figure
 
 
-def _sampling_figure(jet: Jets, patches: Patches) -> Figure:
+def _sampling_figure(jet: Jets, patches: Patches, step: int | None) -> Figure:
     """Patches coloured by the order in which their centres were sampled."""
     figure = new_figure(1.3 * COLUMN, 4.7)
     ax = figure.subplots()
     frame(ax, jet)
     number, norm = np.arange(len(patches)), Normalize(1, max(len(patches), 2))
-    _draw_patches(ax, jet, patches, SAMPLING(norm(number + 1)), number)
+    _draw_patches(ax, jet, patches, SAMPLING(norm(number + 1)), number[:step])
     bar = figure.colorbar(ScalarMappable(norm, SAMPLING), ax=ax, pad=0.01, aspect=30)
     bar.set_label("order of sampling")
     bar.locator = MaxNLocator(integer=True)
@@ -84,14 +87,16 @@ def _sampling_figure(jet: Jets, patches: Patches) -> Figure:
     return figure
 
 
-def _mask_figure(jet: Jets, patches: Patches, masks: Masks) -> Figure:
+def _mask_figure(jet: Jets, patches: Patches, masks: Masks, step: int | None) -> Figure:
     """Patches coloured by role, one panel for each target block."""
-    path = jet.particles[patches.centres[masks.order], 4:6].numpy()
+    path = jet.particles[patches.centres[masks.order[:step]], 4:6].numpy()
+    reached = masks.order[:step].numpy()
 
     def draw(ax: Axes, block: int) -> None:
         frame(ax, jet)
         importance = 2 * masks.targets[block].int() + masks.context.int() + masks.targets.any(0).int()
-        _draw_patches(ax, jet, patches, role_colors(masks, block), np.argsort(importance.numpy()))
+        on_top = np.argsort(importance.numpy())
+        _draw_patches(ax, jet, patches, role_colors(masks, block), on_top[np.isin(on_top, reached)])
         draw_path(ax, path, *PATH)  # last, over the spokes
 
     return block_panels(len(masks.targets), draw)

@@ -18,6 +18,7 @@ import torch
 
 from jepalib.masking import MaskConfig, draw_masks
 from jepalib.schema import CLASSES
+from jepalib.training.presets import pretrain_config
 from jepalib.viz import displays, plots, widgets
 from jepalib.workbook import inputs, notebook
 
@@ -119,11 +120,14 @@ stage.finding(
 # %% [markdown]
 # ## Try it
 #
-# Live in JupyterLab the controls below change the jet, the shares and the kind of block, and walk through
-# the sequence step by step. In an executed notebook the same figure stands still.
+# Live in JupyterLab the controls below change the jet, the shares and the kind of block, and play the sequence
+# step by step. The masks are those of three methods: JP-JEPA hides stretches of constituents, HEP-JEPA stretches
+# of *patches* (neighbourhoods that `05_hep_jepa` explains), P-JEPA constituents at random. In an executed notebook
+# the figure of the first stands still.
 
 # %%
-widgets.MaskInspector(jets.take(list(rows.values())), MaskConfig())
+methods = {name: pretrain_config(name, "nano").objective for name in ("jp-jepa", "hep-jepa", "p-jepa")}
+widgets.MaskInspector(jets.take(list(rows.values())), methods, seed)
 
 # %%
 stage.finish(

@@ -43,7 +43,7 @@ from jepalib.viz import results
 from jepalib.viz.maps import class_map
 from jepalib.viz.observables import predicted_against_true, r2_by_observable
 from jepalib.viz.patch_displays import patch_figure
-from jepalib.viz.patch_widgets import PatchInspector
+from jepalib.viz.widgets import MaskInspector
 from jepalib.workbook import inputs, notebook
 from jepalib.workbook.live import pretrain_live, pretrain_settings
 
@@ -72,7 +72,7 @@ stage.show(fig, "patches", "One jet cut into patches: centres, their nearest con
 # Every control of the tokeniser and of the masks over patches, on any of these jets:
 
 # %%
-PatchInspector(jets, config.objective.patches, config.objective.masks, seed)
+MaskInspector(jets, {"hep-jepa": config.objective}, seed)
 
 # %%
 alone = float(uncovered(patches, len(jets.particles)).float().mean())

@@ -40,7 +40,7 @@ class Widget:
 
 WIDGETS = [
     Widget("02_masks", ("01",), "widgets.MaskInspector("),
-    Widget("05_hep_jepa", ("01",), "PatchInspector(jets"),
+    Widget("05_hep_jepa", ("01",), "MaskInspector(jets"),
 ]
 
 
