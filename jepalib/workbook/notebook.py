@@ -82,9 +82,10 @@ class Stage:
 
     name: str
     run_dir: Path
-    figures: list[dict[str, str]] = field(default_factory=list)
-    tables: list[dict[str, str]] = field(default_factory=list)
+    figures: list[dict[str, Any]] = field(default_factory=list)
+    tables: list[dict[str, Any]] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
+    headlines: list[str] = field(default_factory=list)
     paths: list[Path] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
 
@@ -93,28 +94,40 @@ class Stage:
         """Where this notebook's results lie."""
         return self.run_dir / self.name
 
-    def show(self, figure: Figure, name: str, caption: str) -> None:
-        """Displays a figure and keeps it as PNG and PDF with its caption."""
+    def show(self, figure: Figure, name: str, caption: str, main: bool = False) -> None:
+        """Displays a figure and keeps it as PNG and PDF with its caption.
+
+        The `main` one of a notebook is on the report's front page; its first where none is.
+        """
         from IPython.display import display
 
         from jepalib.viz.style import save_figure
 
         saved = save_figure(figure, name, self.folder / "figures")
-        self.figures.append({"file": saved.relative_to(self.run_dir).as_posix(), "caption": caption})
-        display(figure)
+        self.figures.append(self._record(saved, caption, main))
+        display(figure, metadata={"image/png": {"alt": caption, "caption": caption}})
 
-    def table(self, frame: pd.DataFrame, name: str, caption: str) -> None:
-        """Displays a table and keeps it as CSV with its caption."""
+    def table(self, frame: pd.DataFrame, name: str, caption: str, main: bool = False) -> None:
+        """Displays a table and keeps it as CSV with its caption; `main` as in `show`."""
         from IPython.display import display
 
         target = self.folder / f"{name}.csv"
         frame.to_csv(target, index=False)
-        self.tables.append({"file": target.relative_to(self.run_dir).as_posix(), "caption": caption})
+        self.tables.append(self._record(target, caption, main))
         display(frame.style.format(precision=3).hide(axis="index"))
 
-    def finding(self, text: str) -> None:
-        """Prints a computed sentence and puts it on the report's front page."""
+    def _record(self, file: Path, caption: str, main: bool) -> dict[str, Any]:
+        record = {"file": file.relative_to(self.run_dir).as_posix(), "caption": caption}
+        return record | {"main": True} if main else record
+
+    def finding(self, text: str, main: bool = False) -> None:
+        """Prints a computed sentence and puts it into the report.
+
+        The `main` ones of a notebook are on its front page; its first two where none is.
+        """
         self.findings.append(text)
+        if main:
+            self.headlines.append(text)
         print(text)
 
     def depends(self, path: str | Path) -> Path:
@@ -149,6 +162,7 @@ class Stage:
         record = {
             "values": values,
             "findings": self.findings,
+            "headlines": self.headlines,
             "figures": self.figures,
             "tables": self.tables,
             "key": os.environ.get(KEY),

@@ -112,7 +112,7 @@ def run(
         if failed:
             _say_failure(job, failed)
             break
-    page = report.write(run_dir, profile)
+    page = report.write(run_dir, profile, [job.name for job in jobs])
     if failed is None and gallery:
         _fill_gallery(run_dir)
     total = time.monotonic() - began

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import platform
+import re
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from jepalib.training.runs import provenance
 
@@ -12,7 +15,7 @@ PACKAGES = ("awkward", "uproot", "numba", "scikit-learn", "pythia8mc", "fastjet"
 def environment() -> dict[str, str]:
     """Versions of Python and of the packages that results depend on, git revision, machine."""
     made = {name: str(value) for name, value in provenance().items() if name != "finished"}
-    return made | {name: _version(name) for name in PACKAGES}
+    return made | {"processor": _processor()} | {name: _version(name) for name in PACKAGES}
 
 
 def _version(package: str) -> str:
@@ -20,3 +23,10 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
+
+
+def _processor() -> str:
+    """The processor's name, as the system gives it."""
+    listing = Path("/proc/cpuinfo")
+    named = re.search(r"^model name\s*:\s*(.+)$", listing.read_text(), re.M) if listing.is_file() else None
+    return named[1] if named else platform.processor() or platform.machine()

@@ -72,7 +72,10 @@ generator = torch.Generator().manual_seed(seed)
 masks = draw_masks(jets, MaskConfig(), generator)
 fig = displays.mask_figure(jets, masks, top)
 stage.show(
-    fig, "masks", "The same jet: context in one colour, target in the other, unused constituents in grey."
+    fig,
+    "masks",
+    "The same jet: context in one colour, target in the other, unused constituents in grey.",
+    main=True,
 )
 
 # %% [markdown]

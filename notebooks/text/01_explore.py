@@ -91,7 +91,8 @@ stage.table(composition, "composition", "Mean number of constituents per jet, by
 mean_counts = composition.set_index("class")["all"]
 stage.finding(
     f"Jets of {mean_counts.idxmax()} have the most constituents ({mean_counts.max():.1f} on average), "
-    f"those of {mean_counts.idxmin()} the fewest ({mean_counts.min():.1f})."
+    f"those of {mean_counts.idxmin()} the fewest ({mean_counts.min():.1f}).",
+    main=True,
 )
 leptons = composition.set_index("class")[["e-", "e+", "mu-", "mu+"]].sum(axis=1)
 most = ", ".join(f"{name} {mean:.2f}" for name, mean in leptons.nlargest(3).items())
@@ -107,14 +108,15 @@ stage.finding(f"Most electrons and muons per jet: {most}; in q/g {leptons['QCD']
 
 # %%
 fig = plots.jet_mass(jets)
-stage.show(fig, "mass", "Soft-drop mass by class; particle masses: W 80, Z 91, H 125, t 173 GeV.")
+stage.show(fig, "mass", "Soft-drop mass by class; particle masses: W 80, Z 91, H 125, t 173 GeV.", main=True)
 
 # %%
 median_mass = {name: float(jets.observable("sdmass")[labels == i].median()) for i, name in enumerate(CLASSES)}
 heaviest = max(median_mass, key=median_mass.get)
 stage.finding(
     f"Median soft-drop mass: W {median_mass['Wqq']:.0f}, Z {median_mass['Zqq']:.0f}, "
-    f"H → bb {median_mass['Hbb']:.0f}, {heaviest} {median_mass[heaviest]:.0f}, q/g {median_mass['QCD']:.0f} GeV."
+    f"H → bb {median_mass['Hbb']:.0f}, {heaviest} {median_mass[heaviest]:.0f}, q/g {median_mass['QCD']:.0f} GeV.",
+    main=True,
 )
 
 # %% [markdown]

@@ -170,7 +170,7 @@ learnt = theirs.pretrained_on.map({"JetClass (labels)": "supervised, ", "JetClas
 theirs["arm"] = [f"{how}{mode}".replace("from-scratch", "from scratch") for how, mode in zip(learnt, theirs["mode"])]
 stage.table(theirs[["dataset", "arm", "value", "source"]], "published", "Accuracies of the paper's Tables 2 and 3.")
 fig = transfer_figure(table, theirs)
-stage.show(fig, "transfer", "Accuracy of five ways to a tagger: points are seeds, diamonds the paper's values.")
+stage.show(fig, "transfer", "Accuracy of five ways to a tagger: points are seeds, diamonds the paper's values.", main=True)
 
 
 # %%
@@ -188,7 +188,7 @@ for dataset in stores:
         if {(dataset, first), (dataset, second)} <= set(value.index):
             gain = value[dataset, first] - value[dataset, second]
             text += f". The paper's {gain:+.3f} is {result.against(gain)}"
-        stage.finding(f"{text}.")
+        stage.finding(f"{text}.", main=(first, second) == ("HEP-JEPA, fine-tuned", "from scratch"))
 
 # %%
 stage.finish(

@@ -37,6 +37,22 @@ def test_finish_writes_what_was_shown(stage: notebook.Stage) -> None:
     assert pd.read_csv(stage.folder / "means.csv").loc[0, "mean"] == 0.5
 
 
+def test_the_main_ones_are_marked_and_pictures_described(
+    stage: notebook.Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda *_, **settings: shown.append(settings))
+    stage.show(Figure(), "a", "A.", main=True)
+    stage.table(pd.DataFrame({"x": [1]}), "t", "T.", main=True)
+    stage.finding("One.")
+    stage.finding("Two.", main=True)
+    stage.finish()
+    record = json.loads((stage.folder / "result.json").read_text())
+    assert record["figures"][0]["main"] is record["tables"][0]["main"] is True
+    assert (record["findings"], record["headlines"]) == (["One.", "Two."], ["Two."])
+    assert shown[0]["metadata"] == {"image/png": {"alt": "A.", "caption": "A."}}
+
+
 def test_starting_again_takes_the_earlier_result_away(stage: notebook.Stage) -> None:
     stage.finish()
     notebook.start("05_test", stage.run_dir)
