@@ -165,15 +165,16 @@ def focus_figure(tables: dict[str, pd.DataFrame]) -> Figure:
         for ax, (column, title) in zip(row, FOCUS.items(), strict=True):
             values = table.pivot(index="block", columns="head", values=column)
             values = values.loc[table["block"].unique()]
-            ax.imshow(values, norm=RATIO, cmap=DIVERGING, aspect="auto")
+            ax.pcolormesh(values, norm=RATIO, cmap=DIVERGING, edgecolor="face", linewidth=0.1)
             for (y, x), value in np.ndenumerate(values.to_numpy()):
                 if np.isnan(value):  # blocks of fewer heads
                     continue
                 dark = abs(np.log(value)) > 0.75 * np.log(RATIO.vmax)
                 color = "white" if dark else "black"
-                ax.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=7, color=color)
-            ax.set_xticks(range(values.shape[1]), values.columns)
-            ax.set_yticks(range(len(values)), values.index, fontsize=7.5)
+                ax.text(x + 0.5, y + 0.5, f"{value:.2f}", ha="center", va="center", fontsize=7, color=color)
+            ax.set_xticks(np.arange(values.shape[1]) + 0.5, values.columns)
+            ax.set_yticks(np.arange(len(values)) + 0.5, values.index, fontsize=7.5)
+            ax.invert_yaxis()
             ax.tick_params(which="both", length=0)
             ax.minorticks_off()
             ax.set_title(f"{name}: {title}", fontsize=8.5)
@@ -185,7 +186,7 @@ def focus_figure(tables: dict[str, pd.DataFrame]) -> Figure:
 
 
 def _ratio_bar(figure: Figure, axes: list[Axes], scale: ScalarMappable) -> None:
-    bar = figure.colorbar(scale, ax=axes, pad=0.01, aspect=30)
+    bar = figure.colorbar(scale, ax=axes, pad=0.01, aspect=30, extend="both")
     bar.set_label("relative to even attention")
     bar.set_ticks([0.25, 0.5, 1, 2, 4], labels=["1/4", "1/2", "1", "2", "4"])
     bar.minorticks_off()

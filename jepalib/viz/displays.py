@@ -17,7 +17,6 @@ from jepalib.jets import Jets
 from jepalib.kinematics import particle_types
 from jepalib.masking import Masks
 from jepalib.schema import CLASS_TITLES, CLASSES, PARTICLE_TYPES
-from jepalib.viz.shading import QUANTITIES as QUANTITIES
 from jepalib.viz.shading import Shade, color_bar, shade
 from jepalib.viz.style import COLUMN, CONTEXT, PAGE, TARGET, UNUSED, new_figure
 from jepalib.viz.subjets import draw_subjets

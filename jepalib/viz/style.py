@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
 from jepalib.schema import CLASSES
@@ -89,7 +90,13 @@ def new_figure(width: float = PAGE, height: float = 3.0) -> Figure:
 
 
 def save_figure(figure: Figure, name: str, folder: str | Path = "figures") -> Path:
-    """Write `folder`/`name`.png (220 dpi) and .pdf, and return the path of the PNG."""
+    """Write `folder`/`name`.png (220 dpi) and .pdf, and return the path of the PNG.
+
+    The PDF is made of vectors and text alone, colour bars too, which matplotlib would make images.
+    """
+    for mesh in figure.findobj(QuadMesh):
+        if mesh.get_rasterized():
+            mesh.set(rasterized=False, edgecolor="face")  # edges close the seams between cells
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.png"

@@ -64,3 +64,15 @@ def test_figures_are_saved_as_png_and_pdf(tmp_path):
     with Image.open(path) as image:
         assert image.info["dpi"][0] >= 150
     assert path.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_pdfs_are_vectors_and_text(tmp_path):
+    use_style()
+    figure = new_figure(3.0, 2.0)
+    ax = figure.subplots()
+    points = ax.scatter([0, 1], [0, 1], c=[0, 1])
+    figure.colorbar(points, ax=ax).set_label("some words")
+    pdf = save_figure(figure, "bar", tmp_path).with_suffix(".pdf").read_bytes()
+    assert b"/Subtype /Image" not in pdf
+    assert b"/Type3" not in pdf
+    assert b"/Subtype /Type0" in pdf  # the letters are TrueType, as fonttype 42 makes them
