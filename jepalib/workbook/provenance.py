@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from jepalib.errors import JepalibError
 from jepalib.workbook.notebook import fingerprint, project_root
 from jepalib.workbook.parameters import read_parameters
 from jepalib.workbook.profiles import profile_values
-from jepalib.workbook.reported import DONE, FAILED, NOT_RUN, UNFINISHED, Reported
+from jepalib.workbook.reported import DONE, FAILED, UNFINISHED, Reported
 
 STORE = "jepalib store"  # the format that a store's manifest names
 
@@ -216,12 +217,8 @@ def shown_path(path: Path, run_dir: Path, stages: Sequence[Reported]) -> str:
 
 
 def remarks(stages: Sequence[Reported], run_dir: Path) -> list[str]:
-    """What a reader must know: parts missing, made at other revisions, or from what has changed since."""
+    """What a reader must know: parts made at other revisions, or from what has changed since."""
     found = []
-    for state, meaning in {FAILED: "failed", UNFINISHED: "did not end", NOT_RUN: "did not run"}.items():
-        names = [stage.name for stage in stages if stage.status == state]
-        if names:
-            found.append(f"{', '.join(names)} {meaning}.")
     ran = [stage for stage in stages if stage.environment]
     for label, key in {"git revision": "git", "version of jepalib": "jepalib", "machine": "machine"}.items():
         users = [(v.value, v.notebooks) for v in versions(ran) if v.name == key]
@@ -229,11 +226,9 @@ def remarks(stages: Sequence[Reported], run_dir: Path) -> list[str]:
             found.append(f"More than one {label}: " + "; ".join(f"{v} ({n})" for v, n in users) + ".")
     dirty = [s.number for s in ran if str(s.environment.get("git") or "").endswith("-dirty")]
     if dirty:
-        which = "All" if len(dirty) == len(ran) else " ".join(dirty)
+        which = "all" if len(dirty) == len(ran) else " ".join(dirty)
         found.append(f"Run with changes that are in no revision: {which}.")
-    return (
-        found + _older(stages) + [remark for stage in stages for remark in _changed(stage, run_dir, stages)]
-    )
+    return found + _older(stages) + _overwritten(stages) + _changed(stages, run_dir)
 
 
 def _older(stages: Sequence[Reported]) -> list[str]:
@@ -243,12 +238,22 @@ def _older(stages: Sequence[Reported]) -> list[str]:
     return [f"Of an earlier run: {', '.join(later)}."] if later else []
 
 
-def _changed(stage: Reported, run_dir: Path, stages: Sequence[Reported]) -> list[str]:
-    if stage.status != DONE:
-        return []
-    key = stage.manifest.get("key")
-    if stage.result.get("key", key) != key:
-        return [f"{stage.name} was run by hand after the page of it was made: page and results may differ."]
-    other = [p for p, mark in _inputs(stage, run_dir) if p.exists() and fingerprint(p) != mark]
-    names = ", ".join(shown_path(path, run_dir, stages) for path in other)
-    return [f"{stage.name} is older than what it was made from: {names} has changed since."] if other else []
+def _overwritten(stages: Sequence[Reported]) -> list[str]:
+    """Notebooks whose results are of another run than their page."""
+    by_hand = []
+    for stage in stages:
+        key = stage.manifest.get("key")
+        if stage.status == DONE and stage.result.get("key", key) != key:
+            by_hand.append(stage.name)
+    return [f"Run by hand since its page was made, so that they may differ: {n}." for n in by_hand]
+
+
+def _changed(stages: Sequence[Reported], run_dir: Path) -> list[str]:
+    """Inputs that are no longer what notebooks were made from."""
+    now = cache(fingerprint)
+    users: dict[str, list[str]] = {}
+    for stage in stages:
+        for path, mark in _inputs(stage, run_dir):
+            if stage.status == DONE and path.exists() and now(path) != mark:
+                users.setdefault(shown_path(path, run_dir, stages), []).append(stage.number)
+    return [f"{path} has changed since {' '.join(numbers)} read it." for path, numbers in users.items()]

@@ -210,12 +210,13 @@ def column_texts(column: pd.Series) -> list[str]:
     """The cells of a column, numbers with as many decimals as the largest needs for three digits."""
     if not pd.api.types.is_numeric_dtype(column) or column.dtype == bool:
         return ["–" if pd.isna(value) else str(value) for value in column]
-    finite = [abs(float(v)) for v in column if math.isfinite(v) and v != 0]
+    sizes = [abs(float(v)) for v in column if math.isfinite(v)]
+    finite = [v for v in sizes if v > 1e-9 * max(sizes)]  # less is rounding
     whole = all(v.is_integer() for v in finite)
     spread = max(finite) / min(finite) if finite else 1
     decimals = 0 if whole or not finite else max(0, 2 - math.floor(math.log10(max(finite))))
     by_cell = not whole and (spread > 1e3 or decimals > 6)
-    return [_number(float(value), ".3g" if by_cell else f",.{decimals}f") for value in column]
+    return [_number(float(value), ".3g" if by_cell else f"z,.{decimals}f") for value in column]
 
 
 def _number(value: float, form: str) -> str:
