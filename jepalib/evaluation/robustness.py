@@ -6,18 +6,22 @@ say what its first two axes are. The first condition is the clean one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
+from scipy.stats import t as student
 
 from jepalib.errors import JepalibError
-from jepalib.evaluation.differences import Difference, difference
+from jepalib.evaluation.contrasts import CONFIDENCE, pooled_spread
+from jepalib.evaluation.differences import Difference
 from jepalib.evaluation.tagging import auc_ovo, checked
 
 Scores = Float[np.ndarray, "models conditions jets classes"]
 Labels = Int[np.ndarray, " jets"]
+Right = Bool[np.ndarray, "models conditions jets"]
 MEAN = "mean of removals"  # name in the column `what` of the mean over the single inputs
 
 
@@ -59,7 +63,7 @@ def robustness_table(
     return pd.DataFrame(rows)
 
 
-def is_right(scores: Scores, labels: Labels) -> Bool[np.ndarray, "models conditions jets"]:
+def is_right(scores: Scores, labels: Labels) -> Right:
     """Whether the most probable class is the true one.
 
     Raises:
@@ -110,30 +114,50 @@ def by_arm(scores: Scores, labels: Labels, models: pd.DataFrame, conditions: pd.
 
 
 def compare_arms(
-    table: pd.DataFrame, first: str, second: str, kind: str = "mean", what: str = "", metric: str = "accuracy"
+    right: Right,
+    models: pd.DataFrame,
+    conditions: pd.DataFrame,
+    arms: Sequence[str],
+    condition: tuple[str, str] = ("mean", ""),
+    lost: bool = False,
 ) -> Difference:
-    """Two arms under one condition, over their seeds: Student's t (`differences.difference`).
+    """The first of two arms against the second under one condition: accuracy, or what they lose of it.
+
+    The error adds in squares that of the seeds, whose spread is pooled over all arms because one to
+    three seeds of a single arm say little of it (`contrasts.pooled_spread`), and that of the finite
+    number of jets, on which both are judged together. The interval is Student's t.
 
     Args:
-        table: of `robustness_table`.
-        first, second: names of arms.
-        kind, what: the condition; `what` may be left out where the kind has one row a model.
-        metric: accuracy, auc_ovo, loss or auc_change.
+        right: of `is_right`.
+        models, conditions: as for `robustness_table`.
+        arms: names of two arms.
+        condition: kind and what; ("mean", "") is the mean over removed inputs, and an empty `what`
+            any condition of the kind, of which there must be one.
+        lost: compare clean minus this accuracy instead.
 
     Raises:
         JepalibError: there is no such arm, or the condition is none or several.
     """
-    chosen = table[(table["kind"] == kind) & ((table["what"] == what) if what else True)]
-    values = []
-    for arm in (first, second):
-        rows = chosen[chosen["arm"] == arm]
-        if rows.empty or rows["seed"].duplicated().any():
-            arms = ", ".join(table["arm"].unique())
-            raise JepalibError(
-                f"compare_arms: {len(rows)} rows of '{arm}' for {kind} {what}; one is needed (arms: {arms})"
-            )
-        values.append(rows[metric].to_numpy(float))
-    return difference(*values)
+    kind, what = condition
+    same = (conditions["kind"] == ("input" if kind == "mean" else kind)).to_numpy()
+    chosen = same & ((conditions["what"] == what).to_numpy() if what else True)
+    names = list(models["arm"].unique())
+    if not chosen.any() or (chosen.sum() > 1 and kind != "mean") or set(arms) - set(names):
+        raise JepalibError(
+            f"compare_arms: {int(chosen.sum())} conditions {kind} {what}, one is needed; "
+            f"arms {list(arms)} of {names}"
+        )
+    now = right[:, chosen].mean(1)  # (models, jets)
+    now = right[:, 0] - now if lost else now
+    by_arm_and_seed = {name: now[(models["arm"] == name).to_numpy()] for name in names}
+    spread, freedom = pooled_spread([group.mean(1).tolist() for group in by_arm_and_seed.values()])
+    groups = [by_arm_and_seed[arm] for arm in arms]
+    means = [float(group.mean()) for group in groups]
+    spreads = [float(group.mean(1).std(ddof=1)) if len(group) > 1 else math.nan for group in groups]
+    jets = _jet_error(groups[0].mean(0) - groups[1].mean(0))
+    error = math.sqrt(spread**2 * sum(1 / len(group) for group in groups) + jets**2)
+    reach = float(student.ppf(0.5 + CONFIDENCE / 2, freedom)) * error if freedom else math.nan
+    return Difference(means[0], spreads[0], means[1], spreads[1], means[0] - means[1], error, reach)
 
 
 def paired_gain(

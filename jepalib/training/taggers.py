@@ -78,26 +78,32 @@ def taggers(folder: Path, labels: int | None = None, arms: Sequence[str] = ARMS)
     ]
 
 
-def trained_with(folder: Path, labels: int, arm: str, tune: bool = False) -> dict[str, object]:
-    """The settings of `few_shot.AdaptConfig` that an arm of a few-shot table was trained with.
+def trained_with(
+    folder: Path, labels: int, arms: Sequence[str] = ARMS, tune: bool = False
+) -> dict[str, object]:
+    """The settings of `few_shot.AdaptConfig` that arms of a few-shot table were trained with.
 
     Args:
         folder: OUT of ``jepalib adapt --out OUT``.
-        tune: keep its grid of rates, to be tuned again; else the grid is the one setting that the
-            arm was given on validation jets.
+        tune: keep its grid of rates, to be tuned again; else the grid is what these arms were given
+            on validation jets, a single setting where they agree.
 
     Raises:
-        JepalibError: there is no such table, or no such arm in it.
+        JepalibError: there is no such table, or an arm is not in it.
     """
-    files = list((Path(folder) / "points").glob(f"{arm}_*_{labels}_seed*.json"))
-    about = Path(folder) / "adapt.json"
-    if not files or not about.is_file():
-        raise JepalibError(f"{folder}: no table with {arm} of {labels} labels; make it with jepalib adapt")
+    about, chosen = Path(folder) / "adapt.json", []
+    for arm in arms:
+        files = sorted((Path(folder) / "points").glob(f"{arm}_*_{labels}_seed*.json"))
+        if not files or not about.is_file():
+            raise JepalibError(
+                f"{folder}: no table with {arm} of {labels} labels; make it with jepalib adapt"
+            )
+        chosen.append(json.loads(files[0].read_text()))
     settings = json.loads(about.read_text())["settings"]
     if tune:
         return settings
-    chosen = json.loads(min(files).read_text())
-    return {**settings, "rates": (chosen["rate"],), "encoder_scales": (chosen["encoder_scale"],)}
+    grid = {"rates": "rate", "encoder_scales": "encoder_scale"}
+    return settings | {many: tuple(sorted({point[one] for point in chosen})) for many, one in grid.items()}
 
 
 def scores(

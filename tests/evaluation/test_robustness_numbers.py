@@ -3,8 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import t as student
 
 from jepalib.errors import JepalibError
+from jepalib.evaluation.contrasts import pooled_spread
 from jepalib.evaluation.robustness import (
     MEAN,
     by_arm,
@@ -77,16 +79,42 @@ def test_arms_have_a_spread_over_seeds_and_an_error_over_jets(scored):
     assert (one.jet_error > 0).all()
 
 
-def test_two_arms_are_compared_over_seeds(scored):
-    table = robustness_table(*scored, MODELS, CONDITIONS)
-    mean = compare_arms(table, "A", "B")
+def test_two_arms_are_compared_over_seeds_and_jets(scored):
+    right = is_right(*scored)
+    about = (MODELS, CONDITIONS, ("A", "B"))
+    mean = compare_arms(right, *about)
     assert (mean.first, mean.second, mean.word) == (pytest.approx(0.61), pytest.approx(0.39), "a gain")
-    assert compare_arms(table, "A", "B", "clean").word == "no difference beyond the spread"
-    assert compare_arms(table, "A", "B", "mean", metric="loss").gain == pytest.approx(-0.2)
-    with pytest.raises(JepalibError, match=r"4 rows of 'A' for input ; one is needed"):
-        compare_arms(table, "A", "B", "input")
-    with pytest.raises(JepalibError, match="0 rows of 'C'"):
-        compare_arms(table, "A", "C")
+    spread, freedom = pooled_spread([[0.60, 0.62], [0.40, 0.38]])
+    by_jet = right[:2, 1:3].mean((0, 1)) - right[2:, 1:3].mean((0, 1))
+    assert mean.error == pytest.approx((spread**2 + by_jet.var() / JETS) ** 0.5)
+    assert mean.reach == pytest.approx(student.ppf(0.975, freedom) * mean.error)
+    assert compare_arms(right, *about, ("clean", "")).word == "no difference beyond the spread"
+    assert compare_arms(right, *about, lost=True).gain == pytest.approx(-0.2)
+    assert compare_arms(right, *about, ("input", "a")).gain == pytest.approx(0.32)
+
+
+def test_an_arm_of_one_seed_is_judged_by_the_spread_of_the_others(scored):
+    right = is_right(*scored)
+    lone = MODELS.assign(arm=["A", "A", "B", "C"])
+    result = compare_arms(right, lone, CONDITIONS, ("C", "B"), ("random", ""))
+    assert np.isnan([result.first_spread, result.second_spread]).all()
+    spread, freedom = pooled_spread([[0.40, 0.42]])
+    by_jet = right[3, 3].astype(float) - right[2, 3]
+    assert (result.gain, freedom) == (pytest.approx(0.02), 1)
+    assert result.error == pytest.approx((2 * spread**2 + by_jet.var() / JETS) ** 0.5)
+    assert result.word == "no difference beyond the spread"
+    alone = MODELS.assign(arm=list("ABCD"))
+    assert compare_arms(right, alone, CONDITIONS, ("A", "B")).word == "one seed, spread unknown"
+
+
+def test_a_comparison_needs_two_arms_and_one_condition(scored):
+    right = is_right(*scored)
+    with pytest.raises(JepalibError, match="2 conditions input , one is needed"):
+        compare_arms(right, MODELS, CONDITIONS, ("A", "B"), ("input", ""))
+    with pytest.raises(JepalibError, match=r"arms \['A', 'C'\] of \['A', 'B'\]"):
+        compare_arms(right, MODELS, CONDITIONS, ("A", "C"))
+    with pytest.raises(JepalibError, match="0 conditions group pid"):
+        compare_arms(right, MODELS, CONDITIONS, ("A", "B"), ("group", "pid"))
 
 
 def test_gains_are_paired_jet_by_jet_over_shared_seeds(scored):

@@ -57,7 +57,7 @@ def test_what_is_not_there_is_said(folder, tmp_path):
 
 
 def test_the_settings_of_an_arm_make_it_again(folder, trained, store_path, tmp_path):
-    known = trained_with(folder, 50, "from-scratch")
+    known = trained_with(folder, 50, ["from-scratch"])
     assert (known["steps"], known["rates"], known["encoder_scales"]) == (4, (1e-3,), (1.0,))
     out = tmp_path / "again"
     adapt(
@@ -75,9 +75,12 @@ def test_a_grid_is_kept_where_it_is_to_be_tuned_again(folder, tmp_path):
     (tmp_path / "adapt.json").write_text(
         json.dumps({"settings": {**about["settings"], "rates": [1e-3, 3e-3]}})
     )
-    point = (folder / "points" / "fine-tuned_mlp_50_seed0.json").read_text()
-    (tmp_path / "points" / "fine-tuned_mlp_50_seed0.json").write_text(point)
-    assert trained_with(tmp_path, 50, "fine-tuned")["rates"] == (1e-3,)
-    assert trained_with(tmp_path, 50, "fine-tuned", tune=True)["rates"] == [1e-3, 3e-3]
+    for mode, rate in (("fine-tuned", 1e-3), ("from-scratch", 3e-3)):
+        point = json.loads((folder / "points" / f"{mode}_mlp_50_seed0.json").read_text())
+        (tmp_path / "points" / f"{mode}_mlp_50_seed0.json").write_text(json.dumps({**point, "rate": rate}))
+    assert trained_with(tmp_path, 50, ["from-scratch"])["rates"] == (3e-3,)
+    assert trained_with(tmp_path, 50)["rates"] == (1e-3, 3e-3)
+    assert trained_with(tmp_path, 50)["encoder_scales"] == (1.0,)
+    assert trained_with(tmp_path, 50, ["fine-tuned"], tune=True)["rates"] == [1e-3, 3e-3]
     with pytest.raises(JepalibError, match="no table with frozen of 50 labels"):
-        trained_with(tmp_path, 50, "frozen")
+        trained_with(tmp_path, 50, ["fine-tuned", "frozen"])
