@@ -204,10 +204,19 @@ stage.show(fig, "class_attention", f"Attention of the class token of {name} by b
 
 # %%
 some = jets.take(range(min(attention_jets, len(jets))))
-share = class_attention(tagger, some)
-even = share * some.counts[some.jet_of_particle]  # 1: as much as with even attention
-fig = displays.jet_figure(some, int(some.counts.argmax()), Shade(even.numpy(), "attention, relative to even"))
+relative = {t.name: class_attention(t.classifier, some) * some.counts[some.jet_of_particle] for t in found}
+even = relative[name].numpy()  # 1: as much as with even attention
+fig = displays.jet_figure(some, int(some.counts.argmax()), Shade(even, "attention, relative to even"))
 stage.show(fig, "class_token", f"The largest of {len(some)} jets, coloured by the attention of the class token of {name}, mean over heads.")
+
+# %%
+for arm in ARMS:
+    spans = [np.quantile(relative[t.name].numpy(), [0.025, 0.975]) for t in found if t.arm == arm]
+    low, high = np.array(spans).T
+    stage.finding(
+        f"{arm}: 95 % of {len(even)} constituents in {len(some)} jets get {low.mean():.2f} to {high.mean():.2f} times the even "
+        f"share of the class token's attention (mean of {len(low)} seeds; {low.min():.2f} to {high.max():.2f} at their extremes)."
+    )
 
 # %% [markdown]
 # ## What the constituents look at
