@@ -304,7 +304,7 @@ class _Bench:
         first = replace(point, seed=0)
         rows = self._labelled(first)
         trainings = [train_classifier(arm, point.head, rows, 0, trial) for trial in grid]
-        best = max(trainings, key=lambda training: training.best.accuracy)
+        best = max(trainings, key=lambda training: training.best.quality)
         self._kept = {first: best}
         file.parent.mkdir(parents=True, exist_ok=True)
         record = {"best": best.trial, "trials": [training.row() for training in trainings]}

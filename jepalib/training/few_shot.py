@@ -182,13 +182,15 @@ def report(training: Training, folder: Path, about: dict[str, object]) -> dict[s
 
 @dataclass(frozen=True)
 class _Best:
-    accuracy: float
+    quality: float
     step: int
     weights: dict[str, Tensor]
 
 
 class Training:
     """A classifier, its optimiser and the validation that picks its best moment."""
+
+    worst = 0.0  # quality of scores that are not finite
 
     def __init__(self, arm: Arm, head: str, rows: np.ndarray, seed: int, trial: dict[str, float]) -> None:
         self.arm, self.trial = arm, trial
@@ -205,7 +207,7 @@ class Training:
     def row(self) -> dict[str, object]:
         """What was chosen, and how it did on validation jets."""
         return {
-            "val_accuracy": self.best.accuracy,
+            "val_accuracy": self.best.quality,
             "steps": self.steps,
             "best_step": self.best.step,
             **self.trial,
@@ -263,17 +265,24 @@ class Training:
             c = self.arm.config
             jets = drop_features(batch, c.pid_dropout, c.td_dropout, generator)
             scores, labels = self.classifier(jets), batch.labels
-        return F.cross_entropy(scores.float(), labels), None
+        return self._cross_entropy(scores.float(), labels), None
+
+    def _cross_entropy(self, scores: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(scores, labels)
+
+    def _quality(self, scores: np.ndarray, labels: np.ndarray) -> float:
+        """What the best moment has most of, on validation jets: accuracy."""
+        return float((scores.argmax(1) == labels).mean())
 
     def _after(self, result: StepResult) -> bool:
         if result.step % self.check_every and result.step != self.steps:
             return False
         labels = np.asarray(self.arm.store.labels[self.arm.val])
         scores = self.scores(self.arm.val)
-        accuracy = float((scores.argmax(1) == labels).mean()) if np.isfinite(scores).all() else 0.0
-        if self.best is None or accuracy > self.best.accuracy:
+        quality = self._quality(scores, labels) if np.isfinite(scores).all() else self.worst
+        if self.best is None or quality > self.best.quality:
             weights = {k: v.detach().clone() for k, v in self.classifier.state_dict().items()}
-            self.best = _Best(accuracy, result.step, weights)
+            self.best = _Best(quality, result.step, weights)
         self._train_mode()
         return False
 

@@ -161,7 +161,8 @@ def test_a_table_of_before_a_setting_was_there_had_its_default(adapted, trained,
     about = json.loads((out / "adapt.json").read_text())
     del about["settings"]["pid_dropout"]
     (out / "adapt.json").write_text(json.dumps(about))
-    pd.testing.assert_frame_equal(make(trained, store_path, out), table)
+    again = make(trained, store_path, out)
+    pd.testing.assert_frame_equal(again.drop(columns="seconds"), table.drop(columns="seconds"))
     with pytest.raises(JepalibError, match=r"pid_dropout is 0.0 there, 0.5 asked for"):
         make(trained, store_path, out, modes=["fine-tuned"], overrides={**SETTINGS, "pid_dropout": 0.5})
 
