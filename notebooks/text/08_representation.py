@@ -62,7 +62,7 @@ seen = run.manifest["jets_seen"]
 #   use labels; the encoder did not.
 
 # %%
-networks = {"pre-trained": run.encoder(), "untrained": untrained_encoder(run.architecture, store, seed)}
+networks = {"pre-trained": run.encoder(), "untrained": untrained_encoder(run.architecture, store, run.config.seed)}
 samples = {part: np.sort(np.asarray(inputs.some_rows(store, part, layer_jets, seed))) for part in ("train", "test")}
 labels = {part: np.asarray(store.labels[rows], np.int64) for part, rows in samples.items()}
 vectors = {
@@ -103,8 +103,9 @@ stage.finding(
 # ## While it was trained
 #
 # A pre-training keeps snapshots of itself, each a run folder. The same numbers of each, for the layers that are
-# handed on. At zero jets stands the untrained network of above (the first weights of the run are not kept). Thin
-# lines are what the run has logged of its own batches: a rank grows with the number of jets it is computed from.
+# handed on. At zero jets stands the untrained network of above: it is drawn with the run's own seed, so that it has
+# the weights that the run began with. Thin lines are what the run has logged of its own batches: a rank grows with
+# the number of jets it is computed from.
 
 # %%
 ends = layer_names[-2:] if run.encoder().has_cls else layer_names[-1:]
@@ -160,13 +161,14 @@ fig = figures.likeness(alike)
 stage.show(fig, "cka_layers", f"CKA of the pre-trained encoder's layers (rows) with its own and those of others (columns), {len(labels['test'])} test jets.")
 
 # %% [markdown]
-# Then whole encoders by what they hand on, several seeds of each where there are some. Two networks that differ
+# Then whole encoders by what they hand on, several seeds of each where there are some. `untrained` is where the
+# pre-trained one began, and a short training stays close to its beginning. Two networks that differ
 # in nothing but the seed are the yardstick: more alike than these, different trainings cannot be expected to be.
 
 # %%
 neighbour = notebook.under_root(run_dir) / "05_hep_jepa" / notebook.RESULT
 second = compared or (stage.earlier("05_hep_jepa")["run"] if neighbour.is_file() else "")
-encoders = networks | {"untrained, other seed": untrained_encoder(run.architecture, store, seed + 1)}
+encoders = networks | {"untrained, other seed": untrained_encoder(run.architecture, store, run.config.seed + 1)}
 if second:
     rival = Run.open(stage.depends(second))
     encoders[rival.config.method] = rival.encoder()
