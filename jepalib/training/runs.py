@@ -5,6 +5,7 @@ metrics.jsonl        one object a line: step, jets_seen, loss and its parts, dia
 student.safetensors  weights, written with every checkpoint
 teacher.safetensors
 resume.pt            everything needed to go on: weights, optimiser, step, sums
+failure.txt          why the last attempt ended early, where it could still say so
 manifest.json        written last: versions, seed, data hash, git revision, wall time
 snapshots/JETS/      the same (but resume.pt) after so many jets, where they were asked for
 """
@@ -33,6 +34,7 @@ import jepalib
 from jepalib.errors import JepalibError
 from jepalib.methods.registry import find_method
 from jepalib.models.encoders import EncoderConfig, build_encoder
+from jepalib.run_status import FAILURE, METRICS, read_metrics
 from jepalib.training.config import PretrainConfig, config_from_dict
 
 
@@ -129,9 +131,7 @@ class Run:
 
     def metrics(self) -> pd.DataFrame:
         """The lines of metrics.jsonl so far, a row each (also while the run is going on)."""
-        file = self.path / "metrics.jsonl"
-        lines = file.read_text().splitlines() if file.is_file() else []
-        return pd.DataFrame([json.loads(line) for line in lines if line.endswith("}")])
+        return read_metrics(self.path / METRICS)
 
     @property
     def snapshots(self) -> list[Run]:
@@ -161,7 +161,10 @@ class Run:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder: two processes that write one run would destroy it."""
+        """Hold the folder: two processes that write one run would destroy it.
+
+        An exception is written into the folder before it goes on, for those who watch from elsewhere.
+        """
         with open(self.path / ".lock", "w") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -169,7 +172,12 @@ class Run:
                 raise JepalibError(
                     f"another process is writing {self.path}; wait for it or stop it"
                 ) from None
-            yield
+            (self.path / FAILURE).unlink(missing_ok=True)
+            try:
+                yield
+            except Exception as error:
+                write_atomically(self.path / FAILURE, f"{error or type(error).__name__}\n")
+                raise
 
     def write_weights(self, name: str, network: torch.nn.Module) -> None:
         """`name`.safetensors, replaced in one go."""

@@ -23,6 +23,8 @@ from IPython.display import Markdown
 from jepalib.methods.registry import find_method
 from jepalib.training.presets import pretrain_config
 from jepalib.viz import results
+from jepalib.viz.monitor import TrainingMonitor
+from jepalib.viz.widgets import is_live
 from jepalib.workbook import inputs, notebook
 from jepalib.workbook.live import doublings, pretrain_live, pretrain_settings
 
@@ -59,6 +61,14 @@ print(f"{run.manifest['jets_seen']} jets seen in {run.manifest['seconds']:.0f} s
 # %%
 fig = results.training_curves(metrics)
 stage.show(fig, "curves", "Loss and its parts, effective rank, spectrum AUC and probe accuracy during pre-training.")
+
+# %% [markdown]
+# A pre-training that runs elsewhere, as a batch job or from another notebook, writes such a folder too. Where someone
+# watches, this panel follows the runs of this notebook, or any folders it is given, until they have ended. It reads
+# their files and nothing else, so that stopping it stops no training.
+
+# %%
+TrainingMonitor([path, stage.folder]) if is_live() else None
 
 # %% [markdown]
 # ## Is it alive?

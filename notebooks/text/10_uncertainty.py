@@ -213,7 +213,7 @@ theirs = {}
 for model in ("ParT", "JP-JEPA Small"):
     known = {name: published("JetClass", f"rej_{name}", model) for name in CLASSES[1:]}
     theirs[model] = {name: float(table[table.labels == 100_000_000].value.iloc[0]) for name, table in known.items()}
-fig = rejection_points(tables, {f"{model}, JetClass, 100 million jets": some for model, some in theirs.items()})
+fig = rejection_points(tables, {f"{model}, published (JetClass, 100 million jets)": some for model, some in theirs.items()})
 stage.show(fig, "rejection", f"QCD rejection, mean rate over seeds: {about}. Open grey: published, another data set and scale.")
 
 # %%
