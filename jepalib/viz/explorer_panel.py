@@ -96,7 +96,8 @@ class ExplorerPanel:
             frame = pd.DataFrame(self.explorer.places, columns=PLACES)
             for name, coloring in self.colorings.items():
                 frame[name] = coloring.values
-            return Scatter(*PLACES, data=frame, height=480, legend=True, axes=False)
+            size = float(np.clip(400 / np.sqrt(len(frame)), 3, 8))  # few dots have to be large to be hit
+            return Scatter(*PLACES, data=frame, height=480, legend=True, axes=False, size=size)
 
     def recolor(self) -> None:
         """Colour the map by the column chosen."""

@@ -16,6 +16,7 @@ from jepalib.viz.widgets import Guard, drawn_masks, patches_of, png, slider, wid
 if TYPE_CHECKING:
     from jepalib.viz.widgets import MaskInspector
 
+LABEL = {"width": "8em", "justify_content": "flex-end"}  # as those of the other controls
 PACE = 500  # ms between two steps of the sequence when it plays
 
 
@@ -42,6 +43,9 @@ class MaskControls:
         self.context_ratio = widgets.FloatRangeSlider(
             value=config.context_ratio or (0.4, 0.7), description="context ratio", **ratio
         )
+
+        for needless in (self.context_kind, self.context_ratio):
+            widgets.jsdlink((self.rest, "value"), (needless, "disabled"))
 
     @property
     def inputs(self) -> list[Any]:
@@ -120,14 +124,15 @@ class MaskPanel:
         self.patches, self.masks = PatchControls(), MaskControls(inspector.methods[names[0]].masks)
         self.seed = widgets.BoundedIntText(inspector.seed, 0, 2**31 - 1, description="seed", **wide())
         self.step = slider(1, 1, 2, "sequence step")
-        self.play = widgets.Play(1, min=1, max=2, interval=PACE, description="play the sequence")
+        self.play = widgets.Play(1, min=1, max=2, interval=PACE, tooltip="play the sequence")
         widgets.jslink((self.play, "value"), (self.step, "value"))
         self.image = widgets.Image(format="png", width=560)
         self.cutting = widgets.VBox(self.patches.inputs)
         changing = [self.method, self.row, *self.patches.inputs, *self.masks.inputs, self.seed]
         for control in (*changing, self.step):
             control.observe(self.guard(self.change), "value")
-        shown = [self.method, self.row, self.cutting, *self.masks.inputs, self.seed, self.step, self.play]
+        player = widgets.HBox([widgets.Label("play sequence", layout=LABEL), self.play])
+        shown = [self.method, self.row, self.cutting, *self.masks.inputs, self.seed, self.step, player]
         self.box = widgets.HBox([widgets.VBox([*shown, self.guard.line]), self.image])
         self.guard(self.begin)()
 
