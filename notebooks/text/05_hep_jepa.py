@@ -154,7 +154,7 @@ stage.table(
 
 # %%
 fig = results.few_shot(table, published=theirs)
-stage.show(fig, "few_shot", "Accuracy against labels, ours beside the published figures (open markers: other data, other scale).")
+stage.show(fig, "few_shot", "Accuracy against labels, ours beside the published figures (open markers: other data, other scale).", main=True)
 
 # %%
 for count in sorted(counts):
@@ -164,7 +164,7 @@ for count in sorted(counts):
     if counts[count] in known.index:
         gain = known.loc[counts[count], "fine-tuned, published"] - known.loc[counts[count], "from-scratch, published"]
         text += f". The paper's gain at this share, {gain:+.3f}, is {result.against(gain)}"
-    stage.finding(f"{text}.")
+    stage.finding(f"{text}.", main=count in (min(counts), max(counts)))
 
 # %% [markdown]
 # ## Where are the classes?
@@ -229,7 +229,8 @@ clear = gain.abs() > 2 * np.hypot(error["pre-trained"], error["untrained"])
 stage.finding(
     "Mean R² over all observables: " + ", ".join(f"{name} {r2[name].mean():.2f}" for name in r2)
     + f". Against the untrained encoder, pre-training is better on {int((clear & (gain > 0)).sum())} of {len(r2)}, "
-    f"worse on {int((clear & (gain < 0)).sum())}, the rest is within twice the errors (one network each)."
+    f"worse on {int((clear & (gain < 0)).sum())}, the rest is within twice the errors (one network each).",
+    main=True,
 )
 
 # %%
