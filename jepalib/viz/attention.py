@@ -67,7 +67,7 @@ def attention_figure(seen: JetAttention, block: int = 0, head: int | None = None
 def class_attention_figure(seen: JetAttention) -> Figure:
     """The class token's attention to the tokens of one jet, a panel for each block and head.
 
-    Colour is the share of attention relative to an even share, that of one among as many tokens.
+    Colour is the share of attention relative to an even one, of all tokens and the class token alike.
 
     Raises:
         JepalibError: the model has no class attention.
@@ -82,7 +82,7 @@ def class_attention_figure(seen: JetAttention) -> Figure:
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for ax, (block, head) in zip(axes.flat, panels):
         weights = block.to_tokens[head, 0]
-        draw_attention(ax, seen, weights * len(weights), None, 1.6 / columns, EVEN)
+        draw_attention(ax, seen, weights * block.weights.shape[2], None, 1.6 / columns, EVEN)
         ax.set_title(f"{block.name}, head {head + 1}\n{_rest(block, weights)}", fontsize=7.5)
         ax.label_outer()
     for ax in list(axes.flat)[len(panels) :]:

@@ -204,7 +204,8 @@ stage.show(fig, "class_attention", f"Attention of the class token of {name} by b
 
 # %%
 some = jets.take(range(min(attention_jets, len(jets))))
-relative = {t.name: class_attention(t.classifier, some) * some.counts[some.jet_of_particle] for t in found}
+keys = some.counts[some.jet_of_particle] + 1  # all constituents, and the class token itself
+relative = {t.name: class_attention(t.classifier, some) * keys for t in found}
 even = relative[name].numpy()  # 1: as much as with even attention
 fig = displays.jet_figure(some, int(some.counts.argmax()), Shade(even, "attention, relative to even"))
 stage.show(fig, "class_token", f"The largest of {len(some)} jets, coloured by the attention of the class token of {name}, mean over heads.")
