@@ -105,8 +105,8 @@ def test_even_attention_is_drawn_in_the_middle_colour(jets):
     block = seen.maps[-1]
     block.weights[:] = 1 / block.weights.shape[2]
     ax = attention.class_attention_figure(JetAttention(seen.jet, [block], seen.places, seen.pt, None)).axes[0]
-    expected = attention.EVEN.to_rgba(1.0)[:3]
-    assert set(map(tuple, colors_by_place(ax).values())) == {tuple(np.round(expected, 3))}
+    found = np.array(list(colors_by_place(ax).values()))
+    assert np.allclose(found, attention.EVEN.to_rgba(1.0)[:3], atol=0.01)  # a step of the colour map
 
 
 @pytest.mark.parametrize(("model", "heads"), [(PARTICLES, 8), (PATCHES, 4)])
