@@ -274,7 +274,7 @@ def test_no_bump_comes_from_background_and_a_classifier():
 
 @pytest.mark.slow
 def test_no_bump_comes_from_background_and_trees():
-    p = uniform_p_values(250, 3000, lambda x, y, seed: fit_trees(x, y, seed, members=2, rounds=50), 5)
+    p = uniform_p_values(200, 2000, lambda x, y, seed: fit_trees(x, y, seed, members=1, rounds=30), 3)
     assert kstest(p, "uniform").pvalue > 0.01
 
 
