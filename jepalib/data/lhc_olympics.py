@@ -103,7 +103,7 @@ def read_lhco(
 
     Args:
         events: the first so many, or the events of these numbers (in rising order), such as a choice
-            by `truth_of`; all by default (10 kB an event, some 5 ms to cluster it).
+            by `truth_of`; all by default (10 kB an event, some 10 ms to cluster it).
         quiet: without progress.
 
     Raises:
@@ -179,7 +179,7 @@ def iterate_lhco(
 
     `jets.index` is 2 i for the leading and 2 i + 1 for the other jet of event i of the file; both
     or none are there. Jet observables are computed from all constituents, soft drop and
-    tau_1 … tau_4 among them (FastJet; some 5 ms an event with the clustering). Events with
+    tau_1 … tau_4 among them (FastJet; some 10 ms an event with the clustering). Events with
     values that are not finite or with fewer than two jets are dropped and counted, as two jets.
 
     Args:

@@ -9,7 +9,7 @@ J. Tucker, arXiv:physics/0702156). Two answers are given, for n below b too:
   z² = 2 [n ln(n (b + σ²)/(b² + n σ²)) - b²/σ² ln(1 + σ² (n - b)/(b (b + σ²)))];
 - p, the exact binomial test of these two counts, with half the probability of the count itself.
   Counts are whole numbers, so that no p-value of theirs is quite uniform; this mid-p is
-  so on average, and closely from some ten expected events on.
+  so on average, and closely from some twenty expected events on.
 """
 
 from __future__ import annotations
