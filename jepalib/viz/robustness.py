@@ -36,8 +36,8 @@ SCAN_WORDS = {  # the same in a sentence, before the number
     "random": "dropped at random, fraction",
     "softest": "dropped softest first, fraction",
     "dead": "dead square of side",
-    "smearing": "energies smeared by",
-    "shift": "tracks shifted by, in mm,",
+    "smearing": "energies smeared, relative width",
+    "shift": "tracks shifted, mm:",
 }
 ROWS = [("clean", ""), *(("input", n) for n in INPUTS), *(("group", g) for g in INPUT_GROUPS), ("mean", "")]
 GREY = "#717581"

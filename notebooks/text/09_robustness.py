@@ -137,6 +137,7 @@ stage.show(
     "removals",
     f"Accuracy without one input or one group; lines: nothing removed. Ours: {sample}, bars one standard error of seeds "
     "and jets. Published (open, grey): JetClass with 100 M labels, another scale.",
+    main=True,
 )
 
 # %%
@@ -150,6 +151,20 @@ for arm in means.index:
         + f"), lost {mine.loss:.3f} ± {mine.loss_error:.3f} (jets); AUC "
         f"{clean.auc_ovo[arm]:.3f} to {mine.auc_ovo:.3f}."
     )
+
+# %%
+few = table[table.kind.isin(["clean", "mean"])].assign(what=lambda rows: rows.kind)
+few = pd.concat([few, table[table.kind == "group"].assign(what=lambda rows: "no " + rows.what)])
+overview = few.pivot(index="arm", columns="what", values="accuracy").loc[means.index].reset_index()
+overview = overview.rename(columns={"mean": "mean of removals"}).assign(
+    spread=means.spread.to_numpy(), lost=means.loss.to_numpy(), seeds=means.seeds.to_numpy()
+)
+stage.table(
+    overview,
+    "overview",
+    f"Accuracy of each arm, clean and without inputs ({sample}); spread over seeds, and what is lost, of the mean of removals.",
+    main=True,
+)
 
 # %%
 inputs_lost = table[table.kind == "input"]
@@ -179,7 +194,10 @@ right, verdicts = is_right(scores, labels), {}
 for question, (condition, lost, published_gap) in questions.items():
     result = compare_arms(right, models, about, main, condition, lost)
     verdicts[question] = result.word
-    stage.finding(f"{question.capitalize()}: {result.sentence(*main)}. Published, at another scale: {published_gap:+.3f}.")
+    stage.finding(
+        f"{question.capitalize()}: {result.sentence(*main)}. Published, at another scale: {published_gap:+.3f}.",
+        main=condition[0] == "mean",
+    )
 
 # %% [markdown]
 # The same, jet by jet: both arms averaged over the seeds that they share, on the same test jets.
@@ -213,7 +231,7 @@ for where, pair in pairs.items():
     for name, condition in {"clean": ("clean", ""), "mean over removals": ("mean", ""), "no pid": ("group", "pid")}.items():
         result = compare_arms(right, models, about, pair, condition)
         verdicts[f"dropout in {where}: {name}"] = result.word
-        stage.finding(f"Feature dropout in {where}, {name}: {result.sentence(*pair)}.")
+        stage.finding(f"Feature dropout in {where}, {name}: {result.sentence(*pair)}.", main=condition[0] == "group")
 
 # %% [markdown]
 # ## How fast does it break?
@@ -278,7 +296,8 @@ for arm in main:
     )
     stage.finding(
         f"{arm}, {middle:.0%} of the constituents lost: {told}. Over all {len(mine)} losses accuracy lost goes "
-        f"with attention ({tracks.attention:.2f}), constituents ({tracks.lost_particles:.2f}), pT ({tracks.lost_pt:.2f}; correlations)."
+        f"with attention ({tracks.attention:.2f}), constituents ({tracks.lost_particles:.2f}), pT ({tracks.lost_pt:.2f}; correlations); "
+        f"the share of attention differs from that of constituents by at most {(mine.attention - mine.lost_particles).abs().max():.3f}."
     )
 
 # %% [markdown]
@@ -289,8 +308,7 @@ for arm in main:
 
 # %%
 first = {arm: next(t for name, t in members if name == arm).classifier.cpu() for arm in main}
-few = jets.take(list(range(min(200, len(jets)))))
-RobustnessPlayground(first, few, store.classes, seed, memory=stage.folder / "playground.json")
+RobustnessPlayground(first, jets.take(list(range(min(200, len(jets))))), store.classes, seed, memory=stage.folder / "playground.json")
 
 # %%
 stage.finish(

@@ -221,7 +221,7 @@ def test_robustness_has_every_arm_under_every_condition(out: Path) -> None:
     found = values(out, "09_robustness")
     dropout = ["fine-tuned, no dropout", "fine-tuned, + dropout", "from scratch, + dropout"]
     assert list(found["accuracy"]) == ["fine-tuned", "from scratch", *dropout]
-    assert (found["conditions"], found["jets"]) == (29, 100)
+    assert (found["conditions"], found["jets"]) == (29, 50)
     table = pd.read_csv(found["table"])
     assert len(table) == 5 * 30  # the mean over removals is one more
     for arm, rows in table.groupby("arm"):
