@@ -198,7 +198,7 @@ class _Panel:
         self.image = widgets.Image(format="png", width=640)
         self.words = widgets.HTML()
         for control in (self.row, *self.sliders.values()):
-            control.style.description_width = "12em"
+            control.style.description_width = "14em"
         redraw = self.guard(self.draw)
         self.observed = [self.row, *self.sliders.values(), *self.inputs.values()]
         for control in self.observed:

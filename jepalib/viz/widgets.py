@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from jepalib.errors import JepalibError
@@ -113,8 +112,7 @@ def show(inspector: Any) -> None:
 def png(figure: Figure) -> bytes:
     """The figure as an image for a panel."""
     buffer = io.BytesIO()
-    figure.set_dpi(140)
-    FigureCanvasAgg(figure).print_png(buffer)  # draws once; savefig would lay it all out before
+    figure.savefig(buffer, format="png", dpi=140)  # lays out twice: after once titles may be cut off
     return buffer.getvalue()
 
 

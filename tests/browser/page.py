@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 from playwright.sync_api import ConsoleMessage, Error, Locator, Page
 
-START, RUN, ANSWER = 90.0, 300.0, 30.0  # seconds that are waited for a kernel, for all cells, for a picture
+START, RUN, ANSWER = 120.0, 900.0, 60.0  # seconds that are waited for a kernel, for all cells, for a picture
 # Messages of JupyterLab itself on the browser's console, and why each is no fault of a notebook.
 IGNORED: dict[str, str] = {}
 CELLS = """() => jupyterapp.shell.currentWidget.content.widgets.map(cell => ({
@@ -29,6 +29,13 @@ READY = """() => {
 COMMAND = """name => {window.ended = null;
     jupyterapp.commands.execute(name)
         .then(() => window.ended = 'done', error => window.ended = String(error))}"""
+VALUE = """element => element.type === 'checkbox' ? element.checked
+    : element.getAttribute('aria-valuetext') ?? element.value"""
+CUT_OFF = """labels => labels.filter(label => {
+    const text = document.createRange();
+    text.selectNodeContents(label);
+    return label.offsetParent && text.getBoundingClientRect().width > label.getBoundingClientRect().width + 0.5;
+}).map(label => label.textContent)"""
 SCROLL = "index => jupyterapp.shell.currentWidget.content.scrollToItem(index, 'start')"
 BYTES = """async image => {
     const bytes = new Uint8Array(await (await fetch(image.src)).arrayBuffer());
@@ -158,24 +165,37 @@ class NotebookPage:
         )
 
     def control(self, area: Locator, label: str) -> Locator:
-        """A control by the label before it: what takes the keys."""
-        widget = area.locator(f'.jupyter-widgets:has(> .widget-label:text-is("{label}"))').first
-        return widget.locator("[role=slider], input, select").first
+        """A control by its label: what takes the keys."""
+        named = f'.jupyter-widgets:has(> .widget-label:text-is("{label}"))'
+        ticked = f'.widget-checkbox:has(span:text-is("{label}"))'
+        return area.locator(f"{named}, {ticked}").locator("[role=slider], input, select").first
 
     def value(self, control: Locator) -> str:
         """What a control stands at."""
-        return control.evaluate("element => element.getAttribute('aria-valuetext') ?? element.value")
+        return str(control.evaluate(VALUE))
+
+    def settle(self) -> None:
+        """Until the kernel has answered all that was asked of it."""
+        self.wait(READY, "an idle kernel", ANSWER)
 
     def alerts(self, area: Locator) -> list[str]:
         """What a panel tells of its own mistakes."""
         return area.locator("[role=alert]").all_inner_texts()
 
-    def click_a_point(self, canvas: Locator) -> None:
-        """Clicks where a scatter has a point: on the pixel that differs most from its background."""
+    def point_at(self, canvas: Locator) -> None:
+        """Moves the mouse to a point of a scatter: what differs most from the background, off the rim."""
         canvas.scroll_into_view_if_needed()
-        grey = np.asarray(self.picture(canvas), dtype=float)
-        row, column = np.unravel_index(np.abs(grey - np.median(grey)).argmax(), grey.shape)
-        canvas.click(position={"x": float(column), "y": float(row)})
+        grey = np.asarray(self.picture(canvas).filter(ImageFilter.BoxBlur(2)), dtype=float)
+        height, width = grey.shape
+        inner = np.abs(grey - np.median(grey))[height // 4 : -height // 4, width // 4 : -width // 4]
+        row, column = np.unravel_index(inner.argmax(), inner.shape)
+        box = canvas.bounding_box()
+        x, y = box["x"] + width // 4 + int(column), box["y"] + height // 4 + int(row)
+        self.page.mouse.move(x, y, steps=5)
+
+    def cut_off(self, area: Locator) -> list[str]:
+        """The labels and buttons of a panel that have less room than text."""
+        return area.locator(".widget-label, .widget-label-basic, button.widget-button").evaluate_all(CUT_OFF)
 
     def reach(self, area: Locator, control: Locator, name: str) -> None:
         """Comes to a control with the tab key alone, from the first control of its panel."""

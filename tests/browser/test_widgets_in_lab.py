@@ -23,8 +23,7 @@ class Widget:
     Attributes:
         notebook, needs: its name, and the notebooks that it goes on from.
         cell: text that only the source of the widget's cell has.
-        control: the label of the control that is moved.
-        key: the key that moves it: a slider goes right, a number up.
+        controls: the labels of those that are moved, in this order, and the keys that move them.
         picture: CSS of what must look different then, in the output of the cell.
         scatter: CSS of a scatter on which a point is clicked; empty where there is none.
     """
@@ -32,15 +31,45 @@ class Widget:
     notebook: str
     needs: tuple[str, ...]
     cell: str
-    control: str = "jet"
-    key: str = "ArrowRight"
+    controls: dict[str, str]
     picture: str = ".widget-image"
     scatter: str = ""
 
 
+RIGHT, END, UP, TICK = "ArrowRight", "End", "ArrowUp", "Space"
+CHOOSE = "Space ArrowDown Enter"  # while a list is closed JupyterLab takes its arrow keys
 WIDGETS = [
-    Widget("02_masks", ("01",), "widgets.MaskInspector("),
-    Widget("05_hep_jepa", ("01",), "MaskInspector(jets"),
+    Widget(
+        "02_masks",
+        ("01",),
+        "widgets.MaskInspector(",
+        {"jet": RIGHT, "targets M": RIGHT, "method": CHOOSE},
+    ),
+    Widget(
+        "05_hep_jepa",
+        ("01",),
+        "MaskInspector(jets",
+        {"jet": RIGHT, "masks over the patches": TICK},
+    ),
+    Widget(
+        "08_representation",
+        ("01", "03", "04"),
+        "EmbeddingExplorer(",
+        {"jet (row of table)": UP},
+        scatter="canvas",
+    ),
+    Widget(
+        "09_robustness",
+        ("01", "03", "04"),
+        "RobustnessPlayground(first",
+        {"jet": RIGHT, "dropped at random, %": END, "all identification (pid)": TICK},
+    ),
+    Widget(
+        "11_jet_displays",
+        ("01", "03", "04", "10"),
+        "AttentionViewer(tagger",
+        {"jet": RIGHT, "block": CHOOSE, "head": CHOOSE},
+    ),
 ]
 
 
@@ -94,18 +123,22 @@ def test_a_control_is_reached_by_keyboard_and_redraws(opened: tuple[Widget, Note
 
 
 def move(widget: Widget, page: NotebookPage, what: str) -> None:
-    """Goes to the control with the tab key, moves it, and sees the picture change."""
+    """Goes to each control with the tab key, moves it, and sees the picture change."""
     area = page.show(widget.cell)
-    picture, control = area.locator(widget.picture), page.control(area, widget.control)
-    before, value = page.picture(picture), page.value(control)
-    page.check(not blank(before), "the widget's picture is blank")
-    page.shot(f"before-{what}")
-    page.reach(area, control, widget.control)
-    page.page.keyboard.press(widget.key)
-    note(widget, **{what: page.changed(picture, before, f"'{widget.control}'")})
-    page.shot(what)
-    page.check(page.value(control) != value, f"'{widget.control}' still says {value}")
-    sound(widget, page, area)
+    picture = area.locator(widget.picture)
+    page.check(not blank(page.picture(picture)), "the widget's picture is blank")
+    page.shot(f"{what}-0")
+    for number, (label, keys) in enumerate(widget.controls.items(), 1):
+        control = page.control(area, label)
+        before, value = page.picture(picture), page.value(control)
+        page.reach(area, control, label)
+        for key in keys.split():
+            page.page.keyboard.press(key)
+        note(widget, **{f"{what} {label}": page.changed(picture, before, f"'{label}'")})
+        page.settle()
+        page.shot(f"{what}-{number}")
+        page.check(page.value(control) != value, f"'{label}' still says {value}")
+        sound(widget, page, area)
 
 
 def sound(widget: Widget, page: NotebookPage, area: Locator) -> None:
@@ -119,10 +152,7 @@ def sound(widget: Widget, page: NotebookPage, area: Locator) -> None:
 
 def test_every_control_has_a_label_that_can_be_read(opened: tuple[Widget, NotebookPage]) -> None:
     widget, page = opened
-    labels = page.show(widget.cell).locator(".widget-label, .widget-checkbox span, button")
-    cut = labels.evaluate_all(
-        "all => all.filter(e => e.offsetParent && e.scrollWidth > e.clientWidth).map(e => e.innerText)"
-    )
+    cut = page.cut_off(page.show(widget.cell))
     page.check(not cut, f"labels cut off: {cut}")
 
 
@@ -131,13 +161,14 @@ def test_a_click_on_a_point_shows_its_jet(opened: tuple[Widget, NotebookPage]) -
     if not widget.scatter:
         pytest.skip("no scatter in this notebook")
     area = page.show(widget.cell)
-    picture, control = area.locator(widget.picture), page.control(area, widget.control)
+    picture, control = area.locator(widget.picture), page.control(area, next(iter(widget.controls)))
     before, value = page.picture(picture), page.value(control)
-    page.click_a_point(area.locator(widget.scatter).first)
-    note(widget, clicked=page.changed(picture, before, "a click on a point"))
-    page.until(
-        lambda: page.value(control) != value, f"a click on a point leaves '{widget.control}' at {value}"
-    )
+    page.point_at(area.locator(widget.scatter).first)
+    note(widget, hovered=page.changed(picture, before, "the mouse over a point"))
+    page.page.mouse.down()
+    page.page.mouse.up()
+    note(widget, clicked=page.until(lambda: page.value(control) != value, f"a click leaves row {value}"))
+    page.settle()
     page.shot("clicked")
     sound(widget, page, area)
 
