@@ -98,10 +98,12 @@ def select(
     efficiency: float,
     seed: int = 0,
 ) -> Bool[np.ndarray, " events"]:
-    """Events above the score that this share of the sideband events of their fold exceeds.
+    """Events no lower in score than this share of the sideband events of their fold.
 
-    The sidebands set the cut; the signal region is not looked at. Events of equal scores are
-    taken in random order (a tree knows few values), so that the share is as asked.
+    The sidebands set the cut; the signal region is not looked at. The cut lies at the last sideband
+    event that passes and not at the first that does not: k of n then stand for k/(n + 1) of the
+    background of the signal region, else for (k + 1)/(n + 1), a bump of 1/k out of nothing. Events of
+    equal scores are taken in random order (a tree knows few values), so that the share is as asked.
 
     Raises:
         JepalibError: no share above 0 and at most 1, or a fold of which no sideband event is left.
@@ -115,14 +117,15 @@ def select(
     for number in np.unique(fold):
         rows = np.flatnonzero(fold == number)
         falling = rows[np.lexsort((lots[rows], -scores[rows]))]
-        kept = np.cumsum(sideband[falling])
-        allowed = round(efficiency * int(kept[-1]))
+        before = np.cumsum(sideband[falling]) - sideband[falling]  # sideband events of higher scores
+        there = int(sideband[rows].sum())
+        allowed = round(efficiency * there)
         if allowed < 1:
             raise JepalibError(
-                f"bump hunt: efficiency {efficiency:g} leaves none of {int(kept[-1])} sideband events of a "
+                f"bump hunt: efficiency {efficiency:g} leaves none of {there} sideband events of a "
                 "fold; cut less, or use more events"
             )
-        passed[falling] = kept <= allowed
+        passed[falling] = before < allowed
     return passed
 
 

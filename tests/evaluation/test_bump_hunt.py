@@ -179,6 +179,18 @@ def test_the_cut_keeps_the_share_of_sideband_events_that_is_asked(seed, efficien
     assert select(scores, fold, sideband, 1.0).all()
 
 
+def test_a_hard_cut_on_background_keeps_the_same_share_of_both_regions():
+    rng, shares = np.random.default_rng(0), []
+    for _ in range(400):  # 5 folds, of which 4 sideband events each pass
+        scores, fold, sideband = rng.random(2500), rng.integers(0, 5, 2500), rng.random(2500) < 0.8
+        passed = select(scores, fold, sideband, 0.01)
+        shares.append((passed[~sideband].mean(), passed[sideband].mean()))
+    shares = np.array(shares)
+    error = shares[:, 0].std() / len(shares) ** 0.5
+    assert error < 0.05 * shares[:, 1].mean(), "a cut at the first event that fails keeps a quarter more"
+    assert abs(shares[:, 0].mean() - shares[:, 1].mean()) < 4 * error
+
+
 def test_cuts_that_leave_nothing_are_refused():
     scores, fold, sideband = np.arange(20.0), np.zeros(20, int), np.ones(20, bool)
     with pytest.raises(JepalibError, match="leaves none of 20 sideband events"):
