@@ -14,9 +14,9 @@ import pandas as pd
 from jaxtyping import Float
 
 from jepalib.errors import JepalibError
+from jepalib.evaluation.representation import COLLAPSED
 
 Matrix = Float[np.ndarray, "_ _"]  # a row per jet; two representations differ in width
-COLLAPSED = 1e-10  # spread below this part of the embedding's size is rounding
 
 
 def linear_cka(x: Matrix, y: Matrix, debiased: bool = True) -> float:

@@ -18,7 +18,7 @@ from jepalib.errors import JepalibError
 COMPONENTS = 50  # principal components that t-SNE sees
 PERPLEXITY = 30.0
 PLACING = 5.0  # perplexity for new jets, which are laid out among the jets of the map only
-STILL = 1e-9  # a column that varies by less of the largest value is constant
+STILL = 1e-6  # a column that varies by less of the largest value is constant: rounding of float32
 
 # Jets on the map and new jets differ in number.
 NewJets = Float[np.ndarray, "_ _"]
@@ -155,6 +155,9 @@ def same_class_neighbours(
     Args:
         others: places and labels of other jets, each of which looks for its neighbours among `x`;
             by default those of `x` do, themselves left out.
+
+    Raises:
+        JepalibError: there are no more jets than neighbours.
     """
     near = _neighbours(x, neighbours, None if others is None else others[0])
     own = labels if others is None else others[1]
@@ -165,11 +168,15 @@ def follows(x: Float[np.ndarray, "jets dims"], table: pd.DataFrame, neighbours: 
     """How far each column of `table` is ordered on a map: R² of a jet's rank from its neighbours' mean.
 
     1 where neighbours are equal in it, about -1/neighbours where they tell nothing. Ranks, so
-    that a few extreme jets do not decide. Jets without a value are left out for that column.
+    that a few extreme jets do not decide. Jets without a value are left out for that column, which
+    is NaN where no more than `neighbours` have one, as all of a data set that lacks it.
     """
     found = {}
     for name in table:
         there = table[name].notna().to_numpy()
+        if there.sum() <= neighbours:
+            found[name] = float("nan")
+            continue
         rank = table.loc[there, name].rank().to_numpy()
         guess = rank[_neighbours(x[there], neighbours)].mean(1)
         found[name] = float(1 - np.mean((rank - guess) ** 2) / max(rank.var(), 1e-30))
@@ -180,5 +187,7 @@ def _neighbours(x: NewJets, number: int, of: NewJets | None = None) -> Int[np.nd
     """Rows of `x` nearest to each of `of`, or to each of `x` itself, which is left out."""
     from sklearn.neighbors import NearestNeighbors
 
+    if len(x) <= number:
+        raise JepalibError(f"neighbours: {number} of {len(x)} jets asked for; give more jets")
     search = NearestNeighbors(n_neighbors=number).fit(x)
     return search.kneighbors(of, return_distance=False)

@@ -32,7 +32,7 @@ TrainY = Int[np.ndarray, " train"] | Int[Tensor, " train"]
 TestX = Float[np.ndarray, "test dims"] | Float[Tensor, "test dims"]
 TestY = Int[np.ndarray, " test"] | Int[Tensor, " test"]
 
-COLLAPSED = 1e-12  # spread below this part of the embedding's norm is rounding
+COLLAPSED = 1e-6  # spread below this part of the embedding's norm is rounding of float32 networks
 REGULARISATION = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # the C that `linear_probe` chooses from
 SVM_REGULARISATION = (1e-4, 1e-3, 1e-2, 1e-1)  # the C that `svm_probe` chooses from, rising
 ITERATIONS = 1000  # of L-BFGS at most

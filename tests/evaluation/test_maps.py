@@ -85,7 +85,25 @@ def test_what_is_no_map_is_refused(chart, tmp_path):
         chart.place(np.full((5, 14), np.inf))
 
 
-@pytest.mark.parametrize("size", [0.0, 1.0, 1e6])
+def test_a_network_that_gives_one_vector_with_other_rounding_has_collapsed():
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(1, 8)) * (1 + 1e-7 * rng.normal(size=(60, 8)))).astype(np.float32)
+    assert len(np.unique(x, axis=0)) > 50
+    with pytest.raises(JepalibError, match="collapsed"):
+        JetMap.fit(x)
+
+
+def test_too_few_jets_for_their_neighbours(groups):
+    x, group = groups
+    with pytest.raises(JepalibError, match="10 of 10 jets"):
+        same_class_neighbours(x[:10], group[:10])
+    few = np.where(np.arange(len(x)) < 10, 1.0, np.nan)
+    found = follows(x, pd.DataFrame({"none": np.nan, "few": few, "first": x[:, 2]}, index=range(len(x))))
+    assert np.isnan([found["none"], found["few"]]).all()
+    assert np.isfinite(found["first"])
+
+
+@pytest.mark.parametrize("size", [0.0, 1.0, 1e4])
 def test_collapsed_embeddings_are_refused(size):
     row = np.random.default_rng(0).normal(size=(1, 8)) * size
     with pytest.raises(JepalibError, match="collapsed"):

@@ -59,6 +59,13 @@ def test_collapse_gives_the_limits(kind, dtype):
         assert per_dimension_std(x) == pytest.approx(np.zeros(16), abs=1e-9)
 
 
+def test_rounding_is_no_rank():
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(1, 16)) * (1 + 1e-7 * rng.normal(size=(100, 16)))).astype(np.float32)
+    assert len(np.unique(x, axis=0)) > 90
+    assert (effective_rank(x), spectrum_auc(x)) == (1, 1)
+
+
 @settings(deadline=None, max_examples=40)
 @given(st.integers(2, 40), st.integers(1, 20), st.integers(0, 99), st.floats(1e-3, 1e3))
 def test_bounds_and_invariance(n, dims, seed, scale):
