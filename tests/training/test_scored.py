@@ -68,9 +68,10 @@ def test_one_arm_keeps_its_taggers_and_all_jets(store_path):
 
 
 def test_a_damaged_file_is_named(tmp_path):
-    (tmp_path / "scores.npz").write_bytes(b"half")
-    with pytest.raises(JepalibError, match="no scores here"):
-        Scored.load(tmp_path / "scores.npz")
+    for content in (b"half", b"PK\x03\x04 cut off"):
+        (tmp_path / "scores.npz").write_bytes(content)
+        with pytest.raises(JepalibError, match="no scores here"):
+            Scored.load(tmp_path / "scores.npz")
     np.savez(tmp_path / "scores.npz", rows=ROWS)
     with pytest.raises(JepalibError, match="labels"):
         Scored.load(tmp_path / "scores.npz")
