@@ -91,6 +91,9 @@ def test_a_failure_is_written_for_those_who_watch_and_forgotten_by_the_next_atte
     with run.locked():
         assert not (run.path / FAILURE).exists()
     assert read_status(run.path).state == "running"
+    with pytest.raises(MemoryError), run.locked():
+        raise MemoryError  # which says nothing of itself
+    assert read_status(run.path).reason == "MemoryError"
     with pytest.raises(KeyboardInterrupt), run.locked():
         raise KeyboardInterrupt
     assert read_status(run.path).state == "running"  # who stops a run needs not be told

@@ -176,7 +176,7 @@ class Run:
             try:
                 yield
             except Exception as error:
-                write_atomically(self.path / FAILURE, f"{error or type(error).__name__}\n")
+                write_atomically(self.path / FAILURE, f"{str(error) or type(error).__name__}\n")
                 raise
 
     def write_weights(self, name: str, network: torch.nn.Module) -> None:
