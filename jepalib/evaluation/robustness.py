@@ -181,11 +181,12 @@ def paired_gain(
     """
     _fitting(scores, models, conditions)
     right = is_right(scores, labels).astype(float)
-    rows_of = [models.index[models["arm"] == arm] for arm in arms]
-    shared = sorted(set(models.loc[rows_of[0], "seed"]) & set(models.loc[rows_of[1], "seed"]))
+    rows_of = [np.flatnonzero(models["arm"] == arm) for arm in arms]
+    seeds = models["seed"].to_numpy()
+    shared = sorted(set(seeds[rows_of[0]]) & set(seeds[rows_of[1]]))
     if not shared:
         raise JepalibError(f"paired_gain: '{arms[0]}' and '{arms[1]}' share no seed")
-    places = [[next(i for i in rows if models.loc[i, "seed"] == s) for s in shared] for rows in rows_of]
+    places = [[next(i for i in rows if seeds[i] == s) for s in shared] for rows in rows_of]
     gains = right[places[0]] - right[places[1]]  # (seeds, conditions, jets)
     table = conditions[["kind", "what", "size"]].copy()
     removed = (conditions["kind"] == "input").to_numpy()

@@ -123,6 +123,8 @@ def test_gains_are_paired_jet_by_jet_over_shared_seeds(scored):
     assert gains.loc["a", "spread"] == pytest.approx(np.std([0.3, 0.34], ddof=1))
     assert gains.loc[MEAN, "gain"] == pytest.approx(0.61 - 0.39)
     assert (gains.seeds == 2).all()
+    renamed = paired_gain(*scored, MODELS.set_axis([3, 2, 1, 0]), CONDITIONS, ("A", "B"))
+    assert renamed.set_index("what").equals(gains), "rows of the table are places, whatever its index says"
     same = MODELS.assign(seed=[0, 1, 0, 7])
     gains = paired_gain(*scored, same, CONDITIONS, ("A", "B")).set_index("what")
     assert gains.loc["a", ["gain", "seeds"]].tolist() == [pytest.approx(0.3), 1]
