@@ -66,8 +66,8 @@ def drop_features(
 ) -> Jets:
     """Jets of which some lose their pid and td groups, or td alone: feature dropout (JP-JEPA section 4.1).
 
-    One uniform number u a jet: pid is lost where u < pid_dropout, td where u <
-    td_dropout or pid is lost. Both keep their asked probability, and the sets nest.
+    One uniform number u a jet: pid is lost where u < pid_dropout, td where u < td_dropout or pid
+    is lost. The sets nest, so that td is lost with the larger of the two probabilities.
 
     Args:
         pid_dropout, td_dropout: probabilities per jet.

@@ -192,7 +192,8 @@ def fit_linear(x: Float[np.ndarray, "events features"], y: Int[np.ndarray, " eve
 def _both(y: Int[np.ndarray, " events"]) -> None:
     if not 0 < y.sum() < len(y):
         raise JepalibError(
-            f"anomaly search: {int(y.sum())} of {len(y)} events in sample B, none in the other"
+            f"anomaly search: {int(y.sum())} of {len(y)} events in sample B, the others in A: neither may be "
+            "empty"
         )
 
 

@@ -95,8 +95,8 @@ def attention_maps(model: nn.Module, jets: Jets, row: int) -> list[AttentionMap]
     """The attention in every block of an encoder, or of a classifier on one, for one jet.
 
     Args:
-        model: runs in evaluation mode, whatever its mode is.
-        jets, row: the jet of this row of the batch.
+        model: runs in evaluation mode, whatever its mode is, on the device that it is on.
+        jets, row: the jet of this row of the batch, on any device.
 
     Returns:
         blocks in the order of the forward pass, weights on the CPU.
@@ -121,7 +121,7 @@ def attention_maps(model: nn.Module, jets: Jets, row: int) -> list[AttentionMap]
 
     blocks = {f"block {i}": block for i, block in enumerate(encoder.trunk.blocks, start=1)}
     with _watched(model, blocks | _class_blocks(model), note):
-        model(jets.take([row]))
+        model(jets.take([row]).to(next(model.parameters()).device))
     return found
 
 
