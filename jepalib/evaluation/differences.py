@@ -49,9 +49,9 @@ class Difference:
 
     def sentence(self, first: str, second: str) -> str:
         """Both arms by name, the difference and the verdict, in words."""
-        arms = f"{first} {self.first:.3f}{_spread(self.first_spread)}, "
-        arms += f"{second} {self.second:.3f}{_spread(self.second_spread)}"
-        return f"{arms}: {self.gain:+.3f}{_spread(self.error)}, {self.word}"
+        arms = f"{first} {self.first:.3f}{plus_minus(self.first_spread)}, "
+        arms += f"{second} {self.second:.3f}{plus_minus(self.second_spread)}"
+        return f"{arms}: {self.gain:+.3f}{plus_minus(self.error)}, {self.word}"
 
 
 def difference(first: Float[np.ndarray, " seeds_a"], second: Float[np.ndarray, " seeds_b"]) -> Difference:
@@ -75,5 +75,6 @@ def difference(first: Float[np.ndarray, " seeds_a"], second: Float[np.ndarray, "
     return Difference(means[0], spreads[0], means[1], spreads[1], means[0] - means[1], error, reach)
 
 
-def _spread(value: float) -> str:
-    return "" if math.isnan(value) else f" ± {value:.3f}"
+def plus_minus(error: float, decimals: int = 3) -> str:
+    """ " ± 0.012" to write behind a number; nothing where the error is not known, as with one seed."""
+    return "" if math.isnan(error) else f" ± {error:.{decimals}f}"

@@ -26,7 +26,11 @@ MEASURES = {  # columns of `evaluation.representation.measures`, and their axes
 
 
 def measures_figure(
-    table: pd.DataFrame, x: str, xlabel: str, logged: Mapping[str, pd.DataFrame] | None = None
+    table: pd.DataFrame,
+    x: str,
+    xlabel: str,
+    logged: Mapping[str, pd.DataFrame] | None = None,
+    classes: int = len(CLASSES),
 ) -> Figure:
     """Rank, spectrum AUC, PPE and the accuracies of three probes against layers or jets seen.
 
@@ -38,6 +42,7 @@ def measures_figure(
             the column `x`: layers by name, in their order, or numbers.
         logged: what a training has logged, thin lines without markers, by measure: columns `x` and
             any number of curves.
+        classes: how many there are to guess from.
 
     Raises:
         JepalibError: a column is missing, or there are more curves than keep apart.
@@ -60,7 +65,7 @@ def measures_figure(
             ax.plot(known[x], known[column], color=CURVES[i][0], linewidth=0.7, alpha=0.7)
         ax.set_ylabel(label)
     for ax in grid[1]:
-        ax.axhline(1 / len(CLASSES), color="#8a8a8a", linestyle=":", linewidth=1)
+        ax.axhline(1 / classes, color="#8a8a8a", linestyle=":", linewidth=1)
         _name_x(ax, table[x], xlabel)
     figure.legend(
         *grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=min(4, len(names))
@@ -91,7 +96,9 @@ def physics_by_layer(table: pd.DataFrame, reference: pd.DataFrame | None = None)
     across = len(targets) // 2 + 1  # one more than is needed, for the legend
     figure = new_figure(PAGE, 4.9)
     grid = figure.subplots(2, across, sharex=True, sharey=True, squeeze=False)
-    for ax, target in zip(grid.flat, targets):
+    spare = 2 * across - len(targets)  # at the end of the upper row: every column has layers below it
+    panels = [*grid[0, : across - spare], *grid[1]]
+    for ax, target in zip(panels, targets, strict=True):
         for i, name in enumerate(names):
             own = table[(table["curve"] == name) & (table["target"] == target)]
             _curve(ax, own["layer"], own["r2"].clip(lower=FLOOR), own["r2_error"], i, name)
@@ -105,15 +112,13 @@ def physics_by_layer(table: pd.DataFrame, reference: pd.DataFrame | None = None)
             ax.axhline(level, color="#606060", linestyle=":", linewidth=1.2, label=row["curve"])
         ax.set_title(title(target), fontsize=9)
         ax.set_ylim(FLOOR - 0.05, 1.02)
-    for ax in list(grid.flat)[len(targets) :]:
-        ax.spines[["left", "right", "top"]].set_visible(False)
-        ax.tick_params(axis="y", which="both", length=0)
-        ax.tick_params(axis="x", which="both", top=False)
+    for ax in grid[0, across - spare :]:
+        ax.set_axis_off()
     for ax in grid[1]:
         _name_x(ax, table["layer"], "")
     for ax in grid[:, 0]:
         ax.set_ylabel("$R^2$ on the test jets")
-    grid[-1, -1].legend(*grid[0, 0].get_legend_handles_labels(), loc="center")
+    grid[0, -1].legend(*panels[0].get_legend_handles_labels(), loc="center")
     return figure
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
@@ -12,7 +14,8 @@ from matplotlib.lines import Line2D
 
 from jepalib.errors import JepalibError
 from jepalib.schema import CLASS_TITLES, CLASSES
-from jepalib.viz.style import CLASS_LOOK, CONTEXT, PAGE, TARGET, new_figure
+from jepalib.viz.displays import class_title
+from jepalib.viz.style import CLASS_LOOK, CONTEXT, PAGE, PALETTE, TARGET, new_figure
 
 QUANTITIES = {  # column of `property_maps`: the title of its colour bar, and whether it is logarithmic
     "energy": ("jet energy (GeV)", True),
@@ -49,13 +52,17 @@ def class_map(places: Float[np.ndarray, "jets 2"], labels: Int[np.ndarray, " jet
 
 
 def property_maps(
-    places: Float[np.ndarray, "jets 2"], labels: Int[np.ndarray, " jets"], table: pd.DataFrame
+    places: Float[np.ndarray, "jets 2"],
+    labels: Int[np.ndarray, " jets"],
+    table: pd.DataFrame,
+    classes: Sequence[str] = CLASSES,
 ) -> Figure:
     """The same map again and again: coloured by class, and by each column of a table.
 
     Args:
         table: columns of `QUANTITIES`, a row per jet. The colours span the central 98 % of the
             values; jets without one are light grey.
+        classes: names, in the order of the labels; at most ten.
 
     Raises:
         JepalibError: a column that `QUANTITIES` does not know, or rows that do not fit.
@@ -69,7 +76,7 @@ def property_maps(
     figure = new_figure(PAGE, 2.75 * rows)
     axes = list(figure.subplots(rows, 3).flat)
     order = np.random.default_rng(0).permutation(len(places))  # no class drawn on top of the others
-    colors = np.array([CLASS_LOOK[name].color for name in CLASSES])
+    colors = np.array(PALETTE[: len(classes)])
     axes[0].scatter(*places[order].T, s=3, c=colors[labels[order]], linewidths=0, rasterized=True)
     axes[0].set_title("class", fontsize=9)
     for ax, name in zip(axes[1:], table):
@@ -77,7 +84,7 @@ def property_maps(
     for ax in axes[panels:]:
         ax.set_axis_off()
     spots = [Line2D([], [], linestyle="", marker="o", markersize=4, color=color) for color in colors]
-    axes[-1].legend(spots, [CLASS_TITLES[name] for name in CLASSES], loc="center", title="class", ncols=2)
+    axes[-1].legend(spots, [class_title(name) for name in classes], loc="center", title="class", ncols=2)
     _bare(axes[:panels])
     axes[0].set_xlabel("t-SNE 1 (no unit)")
     axes[0].set_ylabel("t-SNE 2 (no unit)")
@@ -106,26 +113,28 @@ def placed_map(
     labels: Int[np.ndarray, " jets"],
     new: Float[np.ndarray, "more 2"],
     new_labels: Int[np.ndarray, " more"],
-    classes: tuple[str, ...],
+    shown: Sequence[str],
+    classes: Sequence[str] = CLASSES,
 ) -> Figure:
     """New jets (crosses) on a map, class by class, beside the map's own jets of the class (dots).
 
     Args:
-        classes: of `schema.CLASSES`, a panel each.
+        shown: some of the classes, a panel each.
+        classes: names, in the order of the labels.
     """
-    across = min(4, len(classes))
-    down = -(-len(classes) // across)
+    across = min(4, len(shown))
+    down = -(-len(shown) // across)
     figure = new_figure(PAGE, 0.5 + down * PAGE / across)
     axes = list(figure.subplots(down, across, squeeze=False).flat)
-    for ax, name in zip(axes, classes):
-        own, arrived = (which == CLASSES.index(name) for which in (labels, new_labels))
+    for ax, name in zip(axes, shown):
+        own, arrived = (which == classes.index(name) for which in (labels, new_labels))
         ax.scatter(*places[~own].T, s=1, c="#dddddd", linewidths=0, rasterized=True)
         ax.scatter(*places[own].T, s=4, c=CONTEXT, linewidths=0, rasterized=True)
         ax.scatter(*new[arrived].T, s=11, c=TARGET, marker="x", linewidths=0.9, rasterized=True)
-        ax.set_title(CLASS_TITLES[name], fontsize=9, pad=2)
-    for ax in axes[len(classes) :]:
+        ax.set_title(class_title(name), fontsize=9, pad=2)
+    for ax in axes[len(shown) :]:
         ax.remove()
-    _bare(axes[: len(classes)])
+    _bare(axes[: len(shown)])
     axes[0].set_xlabel("t-SNE 1 (no unit)")
     axes[0].set_ylabel("t-SNE 2 (no unit)")
     return figure

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jepalib.errors import JepalibError
-from jepalib.evaluation.differences import difference
+from jepalib.evaluation.differences import difference, plus_minus
 
 
 def test_values_in_closed_form():
@@ -57,3 +57,7 @@ def test_arms_without_values_are_refused():
     for bad in ([], [np.nan]):
         with pytest.raises(JepalibError, match="at least one finite"):
             difference(np.array(bad, float), np.array([0.5]))
+
+
+def test_an_unknown_error_is_not_written():
+    assert (plus_minus(0.0123), plus_minus(3.26, 1), plus_minus(float("nan"))) == (" ± 0.012", " ± 3.3", "")

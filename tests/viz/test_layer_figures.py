@@ -31,6 +31,8 @@ def test_every_measure_has_a_panel_with_the_curves_of_the_table():
         assert bars == [measure in ("knn", "linear", "svm")] * 2, "only accuracies have a known error"
     assert [t.get_text() for t in figure.axes[-1].get_xticklabels()] == LAYERS
     assert [t.get_text() for t in figure.legends[0].get_texts()] == ["pre-trained", "untrained"]
+    guess = figures.measures_figure(table, "layer", "", classes=2).axes[-1].lines[-1]
+    assert guess.get_ydata()[0] == 0.5
 
 
 def test_what_a_training_has_logged_is_a_thin_line_in_its_panel():
@@ -64,8 +66,9 @@ def test_physics_by_layer_draws_every_observable_and_marks_what_lies_below():
     table.loc[0, "r2"] = -3
     reference = pd.DataFrame({"curve": "by hand", "target": ["sdmass"], "r2": [0.6], "r2_error": [0.1]})
     figure = figures.physics_by_layer(table, reference)
-    assert [ax.get_title() for ax in figure.axes] == ["soft-drop mass (GeV)", r"$\tau_{21}$", "leptons", ""]
-    mass, tau, _, spare = figure.axes
+    assert [ax.get_title() for ax in figure.axes] == ["soft-drop mass (GeV)", "", r"$\tau_{21}$", "leptons"]
+    mass, spare, tau, _ = figure.axes
+    assert not spare.axison
     points, _, (bars,) = mass.containers[0]
     assert points.get_ydata() == pytest.approx([FLOOR, 0.4, 0.5])
     assert [np.ptp(s[:, 1]) / 2 for s in bars.get_segments()] == pytest.approx([0.05] * 3)

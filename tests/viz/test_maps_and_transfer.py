@@ -57,6 +57,18 @@ def test_placed_map_shows_new_jets_of_each_class():
         np.testing.assert_allclose(arrived, new[kinds == number])
 
 
+def test_maps_name_the_classes_of_other_data_sets():
+    rng = np.random.default_rng(0)
+    places, labels = rng.normal(size=(20, 2)), np.arange(20) % 2
+    names = ("q", "g")
+    table = pd.DataFrame({"pt": rng.uniform(500, 1000, 20)})
+    legend = property_maps(places, labels, table, names).axes[2].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["q", "g"]
+    (ax,) = placed_map(places, labels, places[:4], labels[:4], ("g",), names).axes
+    assert ax.get_title() == "g"
+    np.testing.assert_allclose(ax.collections[1].get_offsets(), places[labels == 1])
+
+
 def test_transfer_figure_shows_seeds_means_and_published():
     ours = pd.DataFrame(
         {"dataset": ["top"] * 3, "arm": ["frozen", "frozen", "scratch"], "accuracy": [0.8, 0.9, 0.7]}
