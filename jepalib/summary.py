@@ -103,7 +103,8 @@ def _displacement(jets: Jets, sums: _Sums) -> dict[str, Tensor]:
     charged, numbers = jets.column("charge") != 0, {}
     for name in ("d0", "dz"):
         value, error = jets.column(f"{name}val").double(), jets.column(f"{name}err").double()
-        significance = value.abs() / error.clamp_min(1e-3) * charged
+        known = charged & (error > 0)  # a track without an error is not displaced
+        significance = value.abs() / error.clamp_min(1e-6) * known
         for cut in SIGNIFICANCES:
             chosen = significance > cut
             numbers[f"n_{name}_{cut:g}"], numbers[f"z_{name}_{cut:g}"] = sums.count_and_share(chosen)

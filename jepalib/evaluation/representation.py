@@ -48,6 +48,14 @@ def _matrix(x: Embedding) -> Float[Tensor, "n dims"]:
     return x
 
 
+def _labels(y: Int[np.ndarray, " n"] | Int[Tensor, " n"]) -> Int[np.ndarray, " n"]:
+    """Class indices as an array; an unlabelled jet would be taken for one of the last class."""
+    y = np.asarray(y)
+    if missing := int((y < 0).sum()):
+        raise JepalibError(f"representation: {missing} of {len(y)} jets have no label; leave them out")
+    return y
+
+
 def _singular_values(x: Embedding) -> Float[Tensor, " dims"]:
     """Singular values of the centred embedding, falling, D of them; all zero if it is collapsed."""
     x = _matrix(x)
@@ -134,10 +142,10 @@ def linear_probe(train_x: TrainX, train_y: TrainY, test_x: TestX, test_y: TestY,
     fitted again on all of them.
 
     Raises:
-        JepalibError: a class has too few training jets to hold one out.
+        JepalibError: a jet has no label, or a class too few training jets to hold one out.
     """
     train_x, test_x = (_matrix(x).cpu().numpy() for x in (train_x, test_x))
-    train_y, test_y = np.asarray(train_y), np.asarray(test_y)
+    train_y, test_y = _labels(train_y), _labels(test_y)
     fit_x, held_x, fit_y, held_y = _held_out(train_x, train_y, seed, "linear_probe")
 
     def fitted(c: float, x: np.ndarray, y: np.ndarray) -> tuple[Pipeline, bool]:
@@ -162,10 +170,10 @@ def svm_probe(train_x: TrainX, train_y: TrainY, test_x: TestX, test_y: TestY, se
     times sooner than liblinear does on 50,000 jets.
 
     Raises:
-        JepalibError: a class has too few training jets to hold one out.
+        JepalibError: a jet has no label, or a class too few training jets to hold one out.
     """
     train_x, test_x = (_matrix(x).cpu().numpy() for x in (train_x, test_x))
-    train_y, test_y = np.asarray(train_y), np.asarray(test_y)
+    train_y, test_y = _labels(train_y), _labels(test_y)
     scaler = StandardScaler().fit(train_x)
     train_x, test_x = (scaler.transform(x).astype(np.float32) for x in (train_x, test_x))
     classes = np.unique(train_y)
@@ -223,13 +231,16 @@ def knn_probe(train_x: TrainX, train_y: TrainY, test_x: TestX, test_y: TestY, ne
     """Vote of the nearest training jets by cosine distance of standardised embeddings.
 
     With fewer training jets than `neighbours`, all of them vote.
+
+    Raises:
+        JepalibError: a jet has no label.
     """
     train_x, test_x = (_matrix(x).cpu().numpy() for x in (train_x, test_x))
     neighbours = min(neighbours, len(train_x))
     # Euclidean distance of unit vectors orders as cosine distance does.
     model = make_pipeline(StandardScaler(), Normalizer(), KNeighborsClassifier(neighbours, algorithm="brute"))
-    model.fit(train_x, np.asarray(train_y))
-    return _on_test(model, test_x, np.asarray(test_y), float(neighbours), True)
+    model.fit(train_x, _labels(train_y))
+    return _on_test(model, test_x, _labels(test_y), float(neighbours), True)
 
 
 def _on_test(model: Pipeline, x: np.ndarray, y: np.ndarray, setting: float, converged: bool) -> Probe:

@@ -2,7 +2,9 @@
 
 Self-supervised, for the numbers (`jepalib.summary`) come from the jet itself. Beyond the
 published methods: at small budgets it teaches the class token more for each jet seen than
-prediction in latent space does (LOG.md).
+prediction in latent space does (LOG.md). Some numbers are partly in the input: pT and E relative
+to the whole jet tell its pT, and the hardest constituents are often seen. The mean R² of the
+numbers is therefore no measure of what was learnt.
 """
 
 from __future__ import annotations

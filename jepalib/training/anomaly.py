@@ -108,6 +108,8 @@ def _held_out(
     """The same share of each sample for training and for choosing, in rising order."""
     rng, train, held = np.random.default_rng(seed), [], []
     for rows in samples:
+        if len(rows) < 2:
+            raise JepalibError(f"samples A and B of {[len(s) for s in samples]} jets; each needs at least 2")
         mixed, cut = rng.permutation(rows), max(1, round(HELD_OUT * len(rows)))
         train.append(mixed[cut:])
         held.append(mixed[:cut])

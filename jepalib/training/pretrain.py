@@ -113,7 +113,10 @@ class Pretraining:
             _say(
                 f"{self.stream.left_out} jets with fewer than two particles left out", self.world, self.quiet
             )
-        left = self.jets_seen(self.config.steps) - self.jets_seen(self.step)
+        whole = self.jets_seen(self.config.steps)
+        if beyond := [jets for jets in self.config.snapshots if jets > whole]:
+            _say(f"no snapshots at {beyond}: the run sees {whole} jets", self.world, self.quiet)
+        left = whole - self.jets_seen(self.step)
         quiet = self.quiet or not self.world.leader
         with closing(ready), Progress(left, "pretrain", quiet=quiet) as self.bar, _signals() as stopped:
             self.started = self.saved = time.perf_counter()

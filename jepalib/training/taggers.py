@@ -61,7 +61,8 @@ def taggers(folder: Path, labels: int | None = None, arms: Sequence[str] = ARMS)
         arms: which of them.
 
     Raises:
-        JepalibError: there are none, or an arm has none for this number of labels.
+        JepalibError: there are none, an arm has none for this number of labels, or an arm has
+            classifiers with several heads.
     """
     notes = [(file.parent, json.loads(file.read_text())["notes"]) for file in _files(folder)]
     known = sorted({note["labels"] for _, note in notes if note["mode"] in arms})
@@ -72,6 +73,12 @@ def taggers(folder: Path, labels: int | None = None, arms: Sequence[str] = ARMS)
     chosen = [(path, note) for path, note in notes if note["labels"] == labels and note["mode"] in arms]
     if missing := set(arms) - {note["mode"] for _, note in chosen}:
         raise JepalibError(f"{folder}: no classifier {', '.join(sorted(missing))} of {labels} labels")
+    heads = {note["head"] for _, note in chosen}
+    if len(heads) > 1:
+        raise JepalibError(
+            f"{folder}: classifiers with heads {', '.join(sorted(heads))}; make a table with one head "
+            "(jepalib adapt --heads) and give its folder"
+        )
     chosen.sort(key=lambda pair: (arms.index(pair[1]["mode"]), pair[1]["seed"], pair[0].name))
     return [
         Tagger(note["mode"], labels, note["seed"], *load_classifier(path), path=path) for path, note in chosen

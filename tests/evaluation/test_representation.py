@@ -198,3 +198,12 @@ def test_measures_by_layer_are_those_of_each_function():
     assert measures(x, y, test_x, test_y)["linear"] == alive.linear
     with pytest.raises(JepalibError, match=r"\['a'\]"):
         measures_by_layer({"a": x}, y, {"b": test_x}, test_y)
+
+
+@pytest.mark.parametrize("probe", [linear_probe, svm_probe, knn_probe])
+def test_unlabelled_jets_are_refused_and_not_taken_for_the_last_class(probe):
+    x, y = np.random.default_rng(0).normal(size=(60, 4)), np.arange(60) % 3
+    with pytest.raises(JepalibError, match="20 of 60 jets have no label"):
+        probe(x, y, x, np.where(y == 0, -1, y))
+    with pytest.raises(JepalibError, match="20 of 60 jets have no label"):
+        probe(x, np.where(y == 0, -1, y), x, y)

@@ -97,6 +97,11 @@ def test_snapshots_are_run_folders_of_their_own(trained, store_path, quick, tmp_
     assert lines(run.path) == lines(trained.path)  # taking them changes nothing
 
 
+def test_a_snapshot_beyond_the_run_is_said(store_path, quick, tmp_path, capsys):
+    pretrain(quick(steps=2, snapshots=(10, 10_000)), store_path, tmp_path / "run")
+    assert "no snapshots at [10000]: the run sees 48 jets" in capsys.readouterr().err
+
+
 def test_a_snapshot_survives_a_kill_and_is_whole(store_path, quick, tmp_path, trained):
     config = quick(snapshots=(int(trained.metrics()["jets_seen"][1]),))
     run_killed(config, store_path, tmp_path / "run", 8, "SIGKILL")

@@ -45,6 +45,15 @@ def test_scores_are_those_that_the_table_was_made_from(folder, store_path):
     np.testing.assert_allclose(alone[0, ::-1], p[2], atol=1e-5)
 
 
+def test_two_heads_are_not_mixed(trained, store_path, tmp_path):
+    heads = ("mlp", "linear")
+    adapt(
+        trained.path, store_path, tmp_path, [50], ("fine-tuned",), 1, heads, SETTINGS, workers=1, quiet=True
+    )
+    with pytest.raises(JepalibError, match="heads linear, mlp"):
+        taggers(tmp_path, arms=("fine-tuned",))
+
+
 def test_what_is_not_there_is_said(folder, tmp_path):
     with pytest.raises(JepalibError, match="no classifiers; make them with jepalib adapt"):
         taggers(tmp_path)
