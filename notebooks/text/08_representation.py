@@ -1,7 +1,7 @@
 # %% [markdown]
 # # What has the encoder learned?
 #
-# A pre-trained encoder turns a jet into a few dozen numbers, and nobody told it which. Before one trusts them, one
+# A pre-trained encoder turns a jet into a list of numbers, and nobody told it which. Before one trusts them, one
 # wants to know: are all of these numbers used, or do they say the same thing many times over? At which depth
 # appears what a physicist would ask for, and when in training? Do networks that were trained in different ways
 # see jets alike? No fine-tuning answers this. Here the frozen encoder itself is looked at, layer by layer, always
@@ -17,6 +17,7 @@ classifiers: str = ""  # folder of trained classifiers (`jepalib adapt --out`); 
 layer_jets: int = 2000  # training jets, and as many test jets, of the numbers of each layer
 map_jets: int = 3000  # test jets on the t-SNE map
 new_jets: int = 500  # validation jets that are placed on the finished map
+placed_classes: list[str] = ["QCD", "Hbb", "Tbqq", "Tbl"]  # of them, in pictures; the first four if there are no such
 seed: int = 0  # of everything random
 
 # %%
@@ -49,13 +50,13 @@ seen = run.manifest["jets_seen"]
 # %% [markdown]
 # ## Layer by layer
 #
-# A jet is described after the embedding (each constituent by itself), after every block, where constituents look
-# at each other, and after the class blocks, where a class token gathers the jet. Up to there a jet is the mean
-# over its tokens. Of these vectors:
+# A jet is described after the embedding (each constituent or patch by itself), after every block, where they look
+# at each other, and, in an encoder that has them, after the class blocks, where a class token gathers the jet. Up
+# to there a jet is the mean over its tokens. Of these vectors:
 #
 # - **effective rank**: over how many directions they spread, exp of the entropy of the normalised singular values;
 # - **spectrum AUC**: near 0.5 when all directions have the same variance, 1 when one has all;
-# - **PPE**: how far the directions of the ten class centroids are from being orthogonal, in percent of the bound on
+# - **PPE**: how far the directions of the class centroids are from being orthogonal, in percent of the bound on
 #   the nuclear norm; 0 is best. (The measure comes from methods with several views of a jet, whose mean is a
 #   centroid; with one view each, the class takes the place of the jet. The table has every jet as its own too.)
 # - what three **probes** read: 20 nearest neighbours, logistic regression and a linear support vector machine. These
@@ -77,7 +78,7 @@ tables = {
     for name, found in vectors.items()
 }
 by_layer = pd.concat(tables, names=["curve"]).reset_index(level=0).reset_index(drop=True)
-fig = figures.measures_figure(by_layer, "layer", "")
+fig = figures.measures_figure(by_layer, "layer", "", classes=len(store.classes))
 stage.show(fig, "by_layer", f"Rank, spectrum, PPE and probes by layer, {run.config.method} after {seen} jets ({sizes}).", main=True)
 stage.table(by_layer, "by_layer", f"The same as numbers; error: standard error of an accuracy ({sizes}).")
 
@@ -128,7 +129,7 @@ logged = {
     name: metrics.filter(regex=f"^{prefix}(particles|patches|cls)$").assign(jets=metrics.jets_seen)
     for name, prefix in kinds.items()
 }
-fig = figures.measures_figure(training, "jets", "jets seen", logged)
+fig = figures.measures_figure(training, "jets", "jets seen", logged, len(store.classes))
 stage.show(fig, "training", f"The same against the jets seen in pre-training, {len(run.snapshots)} snapshots; thin: as logged ({sizes}).")
 stage.table(training, "training", f"The same as numbers ({sizes}).")
 
@@ -215,7 +216,7 @@ properties = pd.DataFrame({name: jets.observable(name).numpy() for name in ("ene
 properties["sdmass"] = properties.sdmass.where(properties.sdmass > 0)
 properties["multiplicity"] = jets.counts.numpy().astype(float)
 np.savez(kept / "embedding.npz", embedding=embedding, rows=rows, labels=jets.labels.numpy())
-fig = property_maps(chart.places, jets.labels.numpy(), properties)
+fig = property_maps(chart.places, jets.labels.numpy(), properties, store.classes)
 stage.show(fig, "map", f"t-SNE of the frozen embeddings of {len(rows)} test jets: class, energy, pT, mass, multiplicity.")
 
 # %%
@@ -239,7 +240,8 @@ arrivals = np.sort(np.asarray(inputs.some_rows(store, "val", new_jets, seed)))
 fresh = encode(network, store, arrivals, device).pooled.numpy()
 arrived = JetMap.load(kept / "tsne.npz").place(fresh)
 kind = np.asarray(store.labels[arrivals], np.int64)
-fig = placed_map(chart.places, jets.labels.numpy(), arrived, kind, ("QCD", "Hbb", "Tbqq", "Tbl"))
+some = [name for name in placed_classes if name in store.classes] or store.classes[:4]
+fig = placed_map(chart.places, jets.labels.numpy(), arrived, kind, some, store.classes)
 stage.show(fig, "new_jets", f"{len(arrivals)} validation jets (crosses) placed on the map of {len(rows)} test jets, by class.")
 landed = same_class_neighbours(chart.places, jets.labels.numpy(), others=(arrived, kind))
 unplaced = same_class_neighbours(embedding, jets.labels.numpy(), others=(fresh, kind))

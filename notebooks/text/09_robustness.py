@@ -125,7 +125,7 @@ stage.table(
 #
 # The paper finds that JP-JEPA keeps 0.723 of its accuracy of 0.861 on average over the removals, and a supervised
 # ParT 0.665 of 0.861; without particle identification 0.536 against 0.136. Their networks have seen a hundred
-# million labelled jets, ours a few hundred: other data, another scale, and less to lose. What compares is which of
+# million labelled jets, ours as many as the figure says: another scale, and less to lose. What compares is which of
 # the two arms loses more, and what each leans on; the size of a loss does not.
 
 # %%
@@ -178,7 +178,7 @@ for arm in main:
 #
 # Two questions that are easily mixed up: who is *better* when an input is missing, and who *loses less*? A network
 # that was better to begin with may lose more and still be ahead. A difference within its interval of 95 % is none. The
-# interval has two parts: the spread over seeds, pooled over all arms because one to three seeds of one arm say
+# interval has two parts: the spread over seeds, pooled over all arms because the few seeds of one arm say
 # little of it, and the finite number of test jets, which all arms share.
 
 # %%
@@ -304,7 +304,7 @@ for arm in main:
 # ## Try it
 #
 # Live in JupyterLab: take inputs away, drop constituents, smear energies, and see at once what becomes of one jet's
-# scores and of the accuracy over two hundred. In an executed notebook the first jet stands there undamaged.
+# scores and of the accuracy over as many as two hundred. In an executed notebook the first jet stands there undamaged.
 
 # %%
 first = {arm: next(t for name, t in members if name == arm).classifier.cpu() for arm in main}

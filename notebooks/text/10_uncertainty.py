@@ -23,8 +23,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from jepalib.errors import JepalibError
 from jepalib.evaluation import calibration, ensembles
-from jepalib.evaluation.differences import difference
+from jepalib.evaluation.differences import difference, plus_minus
 from jepalib.evaluation.published import published
 from jepalib.evaluation.rejection import rejection_table
 from jepalib.schema import CLASSES
@@ -37,12 +38,14 @@ from jepalib.workbook import inputs, notebook
 
 stage = notebook.start("10_uncertainty", run_dir)
 store = inputs.earlier_store(stage, data_dir)
+if store.classes != CLASSES:
+    raise JepalibError(f"{store.path} holds {store.dataset} jets; 10_uncertainty is about the ten classes of JetClass")
 folder = stage.depends(classifiers or Path(stage.earlier("04_few_shot")["few_shot"]).parent)
 
 # %% [markdown]
 # ## The scores
 #
-# Two arms, *fine-tuned* from the pre-training and *from scratch*, each trained with several seeds: other labelled
+# Two arms, *fine-tuned* from the pre-training and *from scratch*, each with all seeds there are: other labelled
 # jets, other initial weights, another order of batches. All of them judge the same test jets, once; the scores are
 # kept, for this notebook and the next. Temperatures are fitted on validation jets. (`04_few_shot` has chosen the
 # best moment of each training on validation jets too, so that these are a little easier than new ones.)
@@ -61,7 +64,8 @@ scored = Scored.load(file)
 # %%
 labels, arms = scored.labels, {arm: scored.of_arm(arm) for arm in ARMS}
 seeds = min(len(own.seeds) for own in arms.values())
-about = f"{len(labels)} test jets, {seeds} seeds an arm, each trained with {found[0].labels} labelled jets"
+times = f"{seeds} seed{'s' * (seeds > 1)}"
+about = f"{len(labels)} test jets, {times} an arm, each trained with {found[0].labels} labelled jets"
 print(about)
 if not len(scored.dropout):
     print("No Monte-Carlo dropout: nothing drops in these heads, or no passes were asked for.")
@@ -106,7 +110,7 @@ for arm, own in arms.items():
     ways[arm] = ensembles.ways(own.val_probabilities, own.val_labels, own.probabilities, own.dropout)
     compared[arm] = ensembles.compare(ways[arm], labels, seed)
 fig = ways_figure(compared)
-stage.show(fig, "ways", f"Ways of making scores: {about}; {len(scored.val_labels)} validation jets, {mc_passes} passes of dropout.")
+stage.show(fig, "ways", f"Ways of making scores: {about}; {len(scored.val_labels)} validation jets, {mc_passes} passes of dropout.", main=True)
 
 # %%
 both = pd.concat(table.assign(arm=arm) for arm, table in compared.items())
@@ -118,7 +122,7 @@ theirs = pd.concat(published("JetClass", metric) for metric in ("ece", "log_loss
 stage.table(
     theirs[["metric", "model", "mode", "labels", "value", "source"]],
     "published",
-    "Published, on JetClass itself: other jets, larger networks, a hundred million labels.",
+    "Published, on JetClass, with larger networks and the number of labelled jets in the table.",
 )
 
 # %%
@@ -126,8 +130,8 @@ for arm, table in compared.items():
     own = table.iloc[0]
     surplus = float(arms[arm].probabilities.max(2).mean()) - own.accuracy
     stage.finding(
-        f"{arm}, {about}: ECE {own.ece:.3f} ± {own.ece_spread:.3f} over seeds (floor {own.ece_floor:.3f}), on average "
-        f"{'too sure' if surplus > 0 else 'too modest'} by {abs(surplus):.3f}; log loss {own.log_loss:.3f} ± {own.log_loss_spread:.3f}."
+        f"{arm}, {about}: ECE {own.ece:.3f}{plus_minus(own.ece_spread)} (floor {own.ece_floor:.3f}), on average "
+        f"{'too sure' if surplus > 0 else 'too modest'} by {abs(surplus):.3f}; log loss {own.log_loss:.3f}{plus_minus(own.log_loss_spread)}{'; ± over seeds' if seeds > 1 else ''}."
     )
     best, clean = table.loc[table.log_loss.idxmin()], table.loc[(table.ece - table.ece_floor).idxmin()]
     stage.finding(
@@ -166,8 +170,8 @@ names = {"gain": "larger value", "loss": "smaller value"}
 said = []
 for metric, gain in gains.items():
     verdict = " ".join(names.get(word, word) for word in gain.word.split())
-    said.append(f"{metric.replace('_', ' ').replace('ece', 'ECE')} {gain.gain:+.3f} ± {gain.error:.3f} ({verdict})")
-stage.finding(f"Single models, {ARMS[0]} minus {ARMS[1]}, errors from {seeds} seeds an arm: {'; '.join(said)}.")
+    said.append(f"{metric.replace('_', ' ').replace('ece', 'ECE')} {gain.gain:+.3f}{plus_minus(gain.error)} ({verdict})")
+stage.finding(f"Single models, {ARMS[0]} minus {ARMS[1]}, errors from {times} an arm: {'; '.join(said)}.", main=True)
 last = [ways[arm][-1] for arm in ARMS]
 apart = ensembles.paired_difference(*last, labels, seed)
 stage.finding(
@@ -180,7 +184,7 @@ stage.finding(
 # ## What is taken for what?
 #
 # Rows are true classes, columns what the tagger takes them for. Physics sets the blocks: W and Z differ by 11 GeV
-# of mass and by Z → bb̄, four-prong Higgs decays look like gluons, and what tells b from c are displaced tracks.
+# of mass and by Z → bb̄, H → 4q looks like H → gg, and what tells b from c are displaced tracks.
 
 # %%
 pair = [arms[arm].probabilities for arm in ARMS]
@@ -196,15 +200,15 @@ row, column = np.unravel_index(np.abs(shift).argmax(), shift.shape)
 change = difference(*(some[:, row, column] for some in percent))
 stage.finding(
     f"{ARMS[0]}: most often {CLASSES[true]} is taken for {CLASSES[taken]}, {wrong[true, taken]:.0f} % of these jets. "
-    f"Largest difference of the arms: {CLASSES[row]} taken for {CLASSES[column]}, {change.gain:+.1f} ± {change.error:.1f} percentage "
-    f"points over seeds, {change.word.replace('a gain', 'more').replace('a loss', 'less')} (the largest of 100: expect some by chance)."
+    f"Largest difference of the arms: {CLASSES[row]} taken for {CLASSES[column]}, {change.gain:+.1f}{plus_minus(change.error, 1)} percentage "
+    f"points, {change.word.replace('a gain', 'more').replace('a loss', 'less')} (the largest of 100: expect some by chance)."
 )
 
 # %% [markdown]
 # ## How much QCD gets through?
 #
 # At the signal efficiencies of ParT's table, 1/FPR says how many QCD jets are rejected for each that passes. With few
-# QCD jets only a handful pass. The intervals are binomial, of one standard deviation; where none passes, the limit has
+# QCD jets only a handful of them pass. The intervals are binomial, of one standard deviation; where none passes, the limit has
 # a confidence of 95 %. The noise of the threshold, set by few signal jets, comes on top.
 
 # %%
@@ -214,7 +218,7 @@ for model in ("ParT", "JP-JEPA Small"):
     known = {name: published("JetClass", f"rej_{name}", model) for name in CLASSES[1:]}
     theirs[model] = {name: float(table[table.labels == 100_000_000].value.iloc[0]) for name, table in known.items()}
 fig = rejection_points(tables, {f"{model}, published (JetClass, 100 million jets)": some for model, some in theirs.items()})
-stage.show(fig, "rejection", f"QCD rejection, mean rate over seeds: {about}. Open grey: published, another data set and scale.")
+stage.show(fig, "rejection", f"QCD rejection, mean rate over seeds: {about}. Open grey: published, JetClass, 100 million labelled jets.")
 
 # %%
 shown = tables[ARMS[0]][["signal", "efficiency", "signal_jets", "background_jets"]].copy()
@@ -223,7 +227,7 @@ for arm, table in tables.items():
     shown[arm] = table.text
 for model, values in theirs.items():
     shown[f"{model}, published"] = shown.signal.map(values)
-stage.table(shown, "rejection", f"QCD rejection 1/FPR at the efficiency of each class. Passing: QCD jets, mean and spread over seeds. {about}.")
+stage.table(shown, "rejection", f"QCD rejection 1/FPR at the efficiency of each class. Passing: QCD jets, mean and spread over seeds. {about}.", main=True)
 clear = [r.signal for r, s in zip(*(t.itertuples() for t in tables.values())) if r.low > s.high or s.low > r.high]
 stage.finding(
     f"With {shown.background_jets.iloc[0]} QCD jets, rejections of the two arms lie outside each other's interval for "
@@ -302,7 +306,7 @@ for arm, some in measures.items():
         error = (kept.accuracy_high - kept.accuracy_low) / 2
         word = "" if kept.accuracy - whole.accuracy > 2 * error else " (no clear rise)"
         said.append(f"by {name} {kept.accuracy:.3f} ± {error:.3f}{word}")
-    stage.finding(f"{arm}, accuracy {whole.accuracy:.3f}; of the {kept.jets} jets that stay when half are rejected {', '.join(said)}.")
+    stage.finding(f"{arm}, accuracy {whole.accuracy:.3f}; of the {kept.jets} jets that stay when half are rejected {', '.join(said)}.", main=True)
 
 # %%
 stage.finish(

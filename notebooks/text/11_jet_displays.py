@@ -135,13 +135,14 @@ right = {name: float((table.argmax(1) == labels)[split].mean()) for name, table 
 stage.finding(
     f"Where {' and '.join(models)} disagree ({int(split.sum())} of {len(labels)} jets), "
     + ", ".join(f"{name} is right in {share:.0%}" for name, share in right.items())
-    + f", neither in {1 - sum(right.values()):.0%}."
+    + f", neither in {1 - sum(right.values()):.0%}.",
+    main=True,
 )
 
 # %%
 rows = picks.disagreements(*models.values(), gallery_jets)
 fig = gallery(store.read(scored.rows[rows]), {name: table[rows] for name, table in models.items()}, classes, subjets=3)
-stage.show(fig, "disagreements", "The jets on which both taggers are sure, and of different classes; outlines are three kT subjets.")
+stage.show(fig, "disagreements", "The jets on which both taggers are sure, and of different classes; outlines are three kT subjets.", main=True)
 
 # %% [markdown]
 # ## The surest mistakes
@@ -159,7 +160,8 @@ common = table.value_counts(["true", "predicted"]).rename("jets").reset_index()
 stage.table(common.head(10), "mistakes", f"The surest tenth of the mistakes of {name} ({len(table)} of {int(wrong.sum())}), by what was taken for what.")
 stage.finding(
     f"Of the surest tenth of the mistakes of {name} ({len(table)} jets, confidence above {table.confidence.min():.2f}), "
-    f"{common.jets[0] / len(table):.0%} are {common.true[0]} taken for {common.predicted[0]}."
+    f"{common.jets[0] / len(table):.0%} are {common.true[0]} taken for {common.predicted[0]}.",
+    main=True,
 )
 
 # %%
