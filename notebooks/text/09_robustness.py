@@ -69,8 +69,10 @@ if getattr(objective, "pid_dropout", 0) or getattr(objective, "td_dropout", 0):
     print(f"{without.manifest['jets_seen']} jets seen, as many as with dropout ({run.manifest['jets_seen']})")
 
 # %% [markdown]
-# All arms are trained on the same labelled jets, with the same steps, batches and head, at learning rates from the
-# same grid. What differs is in the name. The arms made here have as many seeds as `robust_seeds` says.
+# All arms are trained on the same labelled jets, with the same steps, batches and head. What differs is in the name.
+# Those of `04_few_shot` were tuned on validation jets. Those made here, with as many seeds as `robust_seeds` says,
+# take the rates that were best for their like with the other kind of dropout, a small disadvantage for them, unless
+# `tune_again` asks for a tuning of their own on the same grid.
 
 # %%
 members = [(t.arm.replace("from-", "from "), t) for t in taggers(folder, robust_labels)]
