@@ -116,7 +116,6 @@ class MonitorPanel:
         state = (number, len(status.metrics), status.step, status.state == "waiting")
         if state != self.drawn:
             self.image.value = png(curves_or_sentence(status))
-            self.image.tooltip = f"Curves of {self.monitor.folders[number]}"
             self.drawn = state
         return status
 

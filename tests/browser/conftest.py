@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 
 import chromium
 import pytest
-from lab import COPIES, HERE, Lab
+from lab import COPIES, HERE, SCREENSHOTS, SECONDS, Lab, make_earlier
 from playwright.sync_api import BrowserContext, sync_playwright
 
 DESKTOP = {"width": 1600, "height": 1000}
@@ -17,6 +18,14 @@ OPTIONS = [
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
 ]
+
+
+@pytest.fixture(scope="session")
+def earlier() -> None:
+    """The notebooks that others go on from; what an earlier session left to look at is gone."""
+    shutil.rmtree(SCREENSHOTS, ignore_errors=True)
+    SECONDS.unlink(missing_ok=True)
+    make_earlier()
 
 
 @pytest.fixture(scope="session")

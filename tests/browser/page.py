@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 import time
 from collections.abc import Callable
@@ -11,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lab import SCREENSHOTS, SECONDS
 from PIL import Image, ImageFilter
 from playwright.sync_api import ConsoleMessage, Error, Locator, Page
 
-START, RUN, ANSWER = 120.0, 900.0, 60.0  # seconds that are waited for a kernel, for all cells, for a picture
+START, RUN, ANSWER = 120.0, 900.0, 90.0  # seconds that are waited for a kernel, for all cells, for a picture
 # Messages of JupyterLab itself on the browser's console, and why each is no fault of a notebook.
 IGNORED: dict[str, str] = {}
 CELLS = """() => jupyterapp.shell.currentWidget.content.widgets.map(cell => ({
@@ -34,7 +36,8 @@ VALUE = """element => element.type === 'checkbox' ? element.checked
 CUT_OFF = """labels => labels.filter(label => {
     const text = document.createRange();
     text.selectNodeContents(label);
-    return label.offsetParent && text.getBoundingClientRect().width > label.getBoundingClientRect().width + 0.5;
+    const [needs, has] = [text, label].map(part => part.getBoundingClientRect().width);
+    return label.offsetParent && needs > has + 0.5;
 }).map(label => label.textContent)"""
 SCROLL = "index => jupyterapp.shell.currentWidget.content.scrollToItem(index, 'start')"
 BYTES = """async image => {
@@ -48,11 +51,10 @@ class NotebookPage:
     Args:
         page: a fresh tab.
         name: of the notebook; screenshots are called after it.
-        screenshots: their folder.
     """
 
-    def __init__(self, page: Page, name: str, screenshots: Path) -> None:
-        self.page, self.name, self.screenshots = page, name, screenshots
+    def __init__(self, page: Page, name: str) -> None:
+        self.page, self.name = page, name
         self.complaints: list[str] = []  # of the browser's console
         page.on("console", self._heard)
         page.on("pageerror", lambda error: self._complain(f"uncaught: {error}"))
@@ -67,10 +69,16 @@ class NotebookPage:
 
     def shot(self, what: str) -> Path:
         """A screenshot of the whole window."""
-        self.screenshots.mkdir(parents=True, exist_ok=True)
-        path = self.screenshots / f"{self.name}-{what}.png"
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        path = SCREENSHOTS / f"{self.name}-{what}.png"
         self.page.screenshot(path=path)
         return path
+
+    def note(self, **seconds: float) -> None:
+        """Adds what was measured to the file beside the screenshots."""
+        known = json.loads(SECONDS.read_text()) if SECONDS.is_file() else {}
+        known.setdefault(self.name, {}).update({name: round(value, 2) for name, value in seconds.items()})
+        SECONDS.write_text(json.dumps(known, indent=1))
 
     def check(self, good: object, text: str) -> None:
         """An assertion that leaves a screenshot when it fails."""

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from lab import HERE, SCREENSHOTS, Lab, make_earlier, working_copy
+from lab import Lab, working_copy
 from page import NotebookPage, blank, same
 from playwright.sync_api import BrowserContext, Locator
 
-SECONDS = HERE / "seconds.json"
 pytestmark = pytest.mark.browser
 
 
@@ -21,7 +18,7 @@ class Widget:
     """A notebook, the cell of its widget, and what must change when something is done there.
 
     Attributes:
-        notebook, needs: its name, and the notebooks that it goes on from.
+        notebook: its name.
         cell: text that only the source of the widget's cell has.
         controls: the labels of those that are moved, in this order, and the keys that move them.
         picture: CSS of what must look different then, in the output of the cell.
@@ -29,7 +26,6 @@ class Widget:
     """
 
     notebook: str
-    needs: tuple[str, ...]
     cell: str
     controls: dict[str, str]
     picture: str = ".widget-image"
@@ -37,48 +33,16 @@ class Widget:
 
 
 RIGHT, END, UP, TICK = "ArrowRight", "End", "ArrowUp", "Space"
+DROPPED, GIVEN = "dropped at random, %", "all identification (pid)"
 CHOOSE = "Space ArrowDown Enter"  # while a list is closed JupyterLab takes its arrow keys
 WIDGETS = [
-    Widget(
-        "02_masks",
-        ("01",),
-        "widgets.MaskInspector(",
-        {"jet": RIGHT, "targets M": RIGHT, "method": CHOOSE},
-    ),
-    Widget(
-        "05_hep_jepa",
-        ("01",),
-        "MaskInspector(jets",
-        {"jet": RIGHT, "masks over the patches": TICK},
-    ),
-    Widget(
-        "08_representation",
-        ("01", "03", "04"),
-        "EmbeddingExplorer(",
-        {"jet (row of table)": UP},
-        scatter="canvas",
-    ),
-    Widget(
-        "09_robustness",
-        ("01", "03", "04"),
-        "RobustnessPlayground(first",
-        {"jet": RIGHT, "dropped at random, %": END, "all identification (pid)": TICK},
-    ),
-    Widget(
-        "11_jet_displays",
-        ("01", "03", "04", "10"),
-        "AttentionViewer(tagger",
-        {"jet": RIGHT, "block": CHOOSE, "head": CHOOSE},
-    ),
+    Widget("02_masks", "widgets.MaskInspector(", {"jet": RIGHT, "targets M": RIGHT, "method": CHOOSE}),
+    Widget("03_pretrain", "TrainingMonitor(", {}),  # has one run and no more to say of it
+    Widget("05_hep_jepa", "MaskInspector(jets", {"jet": RIGHT, "masks over the patches": TICK}),
+    Widget("08_representation", "EmbeddingExplorer(", {"jet (row of table)": UP}, scatter="canvas"),
+    Widget("09_robustness", "RobustnessPlayground(first", {"jet": RIGHT, DROPPED: END, GIVEN: TICK}),
+    Widget("11_jet_displays", "AttentionViewer(tagger", {"jet": RIGHT, "block": CHOOSE, "head": CHOOSE}),
 ]
-
-
-@pytest.fixture(scope="module")
-def earlier() -> None:
-    """The notebooks that others go on from."""
-    shutil.rmtree(SCREENSHOTS, ignore_errors=True)
-    SECONDS.unlink(missing_ok=True)
-    make_earlier(sorted({name for widget in WIDGETS for name in widget.needs}))
 
 
 @pytest.fixture(scope="module", params=WIDGETS, ids=lambda widget: widget.notebook)
@@ -88,18 +52,11 @@ def opened(
     """A notebook open in the browser, all its cells run."""
     widget = request.param
     copy = working_copy(widget.notebook)
-    page = NotebookPage(browser.new_page(), widget.notebook, SCREENSHOTS)
+    page = NotebookPage(browser.new_page(), widget.notebook)
     page.open(lab.url(copy.name))
-    note(widget, run=page.run_all())
+    page.note(run=page.run_all())
     yield widget, page
     page.close()
-
-
-def note(widget: Widget, **seconds: float) -> None:
-    """Adds what was measured to a file beside the screenshots."""
-    known = json.loads(SECONDS.read_text()) if SECONDS.is_file() else {}
-    known.setdefault(widget.notebook, {}).update({name: round(value, 2) for name, value in seconds.items()})
-    SECONDS.write_text(json.dumps(known, indent=1))
 
 
 def test_all_cells_run_and_nothing_complains(opened: tuple[Widget, NotebookPage]) -> None:
@@ -134,7 +91,7 @@ def move(widget: Widget, page: NotebookPage, what: str) -> None:
         page.reach(area, control, label)
         for key in keys.split():
             page.page.keyboard.press(key)
-        note(widget, **{f"{what} {label}": page.changed(picture, before, f"'{label}'")})
+        page.note(**{f"{what} {label}": page.changed(picture, before, f"'{label}'")})
         page.settle()
         page.shot(f"{what}-{number}")
         page.check(page.value(control) != value, f"'{label}' still says {value}")
@@ -164,10 +121,10 @@ def test_a_click_on_a_point_shows_its_jet(opened: tuple[Widget, NotebookPage]) -
     picture, control = area.locator(widget.picture), page.control(area, next(iter(widget.controls)))
     before, value = page.picture(picture), page.value(control)
     page.point_at(area.locator(widget.scatter).first)
-    note(widget, hovered=page.changed(picture, before, "the mouse over a point"))
+    page.note(hovered=page.changed(picture, before, "the mouse over a point"))
     page.page.mouse.down()
     page.page.mouse.up()
-    note(widget, clicked=page.until(lambda: page.value(control) != value, f"a click leaves row {value}"))
+    page.note(clicked=page.until(lambda: page.value(control) != value, f"a click leaves row {value}"))
     page.settle()
     page.shot("clicked")
     sound(widget, page, area)
@@ -177,6 +134,6 @@ def test_nothing_is_lost_when_the_kernel_restarts(opened: tuple[Widget, Notebook
     widget, page = opened
     if widget is not WIDGETS[0]:
         pytest.skip("once is enough: all widgets take the same way to the kernel")
-    note(widget, restart=page.run_all(restart=True))
+    page.note(restart=page.run_all(restart=True))
     page.check(not (found := page.errors()), f"errors after the restart: {found}")
     move(widget, page, "restarted")

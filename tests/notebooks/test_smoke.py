@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,8 +33,10 @@ def run_workbook(out: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a complete smoke run."""
-    folder = tmp_path_factory.mktemp("smoke")
+    """The folder of a complete smoke run, always a new one; JEPALIB_SMOKE_RUN says where to leave it."""
+    named = os.environ.get("JEPALIB_SMOKE_RUN")
+    folder = ROOT / named if named else tmp_path_factory.mktemp("smoke")
+    shutil.rmtree(folder, ignore_errors=True)
     ended = run_workbook(folder)
     assert ended.returncode == 0, ended.stderr
     return folder

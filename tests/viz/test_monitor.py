@@ -58,7 +58,7 @@ def test_it_follows_between_other_work_until_the_run_has_finished(tmp_path, draw
         assert "step 30 of 100, 500 jets/s, 7 s left" in panel.sentence.value
         assert panel.image.value[:4] == b"\x89PNG"
         assert panel.image.value != empty
-        assert str(tmp_path) in panel.image.tooltip
+        assert panel.image.tooltip is None  # an Image with one is not drawn by ipywidgets 8.1 in JupyterLab
         await asyncio.sleep(3 * TICK)
         add_lines(tmp_path / "run", 4, 10)
         (tmp_path / "run" / "manifest.json").write_text("{}")
