@@ -18,9 +18,9 @@ from jepalib.viz.displays import class_title
 from jepalib.viz.style import CLASS_LOOK, CONTEXT, PAGE, PALETTE, TARGET, new_figure
 
 QUANTITIES = {  # column of `property_maps`: the title of its colour bar, and whether it is logarithmic
-    "energy": ("jet energy (GeV)", True),
-    "pt": ("jet $p_T$ (GeV)", False),
-    "sdmass": ("soft-drop mass (GeV)", False),
+    "energy": ("jet energy [GeV]", True),
+    "pt": ("jet $p_T$ [GeV]", False),
+    "sdmass": ("soft-drop mass [GeV]", False),
     "multiplicity": ("constituents", False),
 }
 

@@ -26,7 +26,7 @@ FLOOR = -0.1  # R² is drawn no lower; what lies below is marked
 def title(name: str, prefix: str = "") -> str:
     """The name of an observable for an axis, with its unit."""
     words, unit = TITLES.get(name, (name.replace("_", " "), ""))
-    return f"{prefix}{words}" + (f" ({unit})" if unit else "")
+    return f"{prefix}{words}" + (f" [{unit}]" if unit else "")
 
 
 def r2_by_observable(table: pd.DataFrame) -> Figure:

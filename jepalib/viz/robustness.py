@@ -163,8 +163,9 @@ def scan_figure(table: pd.DataFrame, arms: Sequence[str]) -> Figure:
 def attention_figure(table: pd.DataFrame) -> Figure:
     """How much of the class token's attention lay on what was lost, and what its loss did.
 
-    Three panels by kind of loss: the share of attention beside those of particles and pT. The
-    fourth: accuracy lost against attention lost.
+    Three panels by kind of loss: the share of attention, and that of pT, divided by the share of
+    particles that are lost; at one it looked at all alike. The fourth: accuracy lost against the
+    share of attention itself.
 
     Args:
         table: arm, kind, size, attention, lost_particles, lost_pt, loss, error; the shares of
@@ -181,20 +182,22 @@ def attention_figure(table: pd.DataFrame) -> Figure:
     arms, kinds = list(table["arm"].unique()), ("random", "softest", "dead")
     for ax, kind in zip(axes.flat, kinds):
         shares = table[(table["kind"] == kind) & (table["arm"] == arms[0])].sort_values("size")
-        ax.plot(shares["size"], shares["lost_particles"], color=GREY, linestyle="-", label="particles")
-        ax.plot(shares["size"], shares["lost_pt"], color=GREY, linestyle=":", label=r"$p_T$")
+        ax.axhline(1, color=GREY, linewidth=0.8, label="even")
+        pt = shares["lost_pt"] / shares["lost_particles"]
+        ax.plot(shares["size"], pt, color=GREY, linestyle=":", marker="x", label=r"$p_T$")
         for number, arm in enumerate(arms):
             rows = table[(table["kind"] == kind) & (table["arm"] == arm)].sort_values("size")
             color, dash, marker = CURVES[number]
-            ax.plot(rows["size"], rows["attention"], color=color, linestyle=dash, marker=marker,
+            relative = rows["attention"] / rows["lost_particles"]
+            ax.plot(rows["size"], relative, color=color, linestyle=dash, marker=marker,
                     label=f"attention, {arm}")  # fmt: skip
             axes[1, 1].errorbar(rows["attention"], rows["loss"], yerr=rows["error"], color=color,
                                 linestyle=("-", "--", ":")[kinds.index(kind)], elinewidth=0.8,
                                 marker="oD^"[kinds.index(kind)], linewidth=1)  # fmt: skip
         ax.set_xlabel(SCANS[kind])
         ax.set_xlim(left=0)
-        ax.set_ylim(0, 1)
-        ax.set_ylabel("share of what is lost")
+        ax.set_ylim(0, max(1.3, 1.1 * float(pt.max())))
+        ax.set_ylabel("share lost, relative\nto that of particles")
     axes[1, 1].set_xlabel("share of attention on what is lost")
     axes[1, 1].set_ylabel("accuracy lost")
     looks = zip(kinds, ("at random", "softest first", "dead square"), ("-", "--", ":"), "oD^")

@@ -152,7 +152,7 @@ def spectra(selections: Sequence[Selection], window: Window) -> Figure:
         _pulls(grid[1, column], selection, window)
     grid[0, 0].set_ylabel("events per bin")
     grid[1, 0].set_ylabel("pull")
-    figure.supxlabel("mass (GeV)", fontsize=9.5)
+    figure.supxlabel("mass [GeV]", fontsize=9.5)
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4)
     return figure
@@ -283,7 +283,7 @@ def mass_shapes(
     ax.axhline(1, color="black", linewidth=0.8)
     ax.set_xlim(window.edges[0], window.edges[-1])
     ax.set_ylim(bottom=0)
-    ax.set_xlabel("mass (GeV)")
+    ax.set_xlabel("mass [GeV]")
     ax.set_ylabel("efficiency over its mean")
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     return figure

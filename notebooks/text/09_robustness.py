@@ -29,8 +29,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from jepalib.errors import JepalibError
 from jepalib.evaluation.published import published
 from jepalib.evaluation.robustness import by_arm, compare_arms, is_right, paired_gain, robustness_table
+from jepalib.schema import CLASSES
 from jepalib.training.adapt import adapt
 from jepalib.training.presets import changes
 from jepalib.training.robustness import LOSSES, all_conditions, attention_to_lost, losses, probabilities_under
@@ -41,8 +43,11 @@ from jepalib.viz.playground import RobustnessPlayground
 from jepalib.workbook import inputs, notebook
 from jepalib.workbook.live import pretrain_live
 
+# %%
 stage = notebook.start("09_robustness", run_dir)
 store = inputs.earlier_store(stage, data_dir)
+if store.classes != CLASSES:
+    raise JepalibError(f"{store.path} holds {store.dataset} jets; 09_robustness is about the ten classes of JetClass")
 run = Run.open(stage.depends(pretrained or stage.earlier("03_pretrain")["run"]))
 folder = stage.depends(classifiers or Path(stage.earlier("04_few_shot")["few_shot"]).parent)
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -282,7 +287,7 @@ fig = robustness.attention_figure(attention)
 stage.show(
     fig,
     "attention",
-    f"Share of the class token's attention on what is then lost, beside the shares of constituents and pT "
+    f"Share of the class token's attention on what is then lost, and of pT, relative to that of constituents "
     f"({sample}, means over jets and seeds), and the accuracy lost (errors: jets).",
 )
 

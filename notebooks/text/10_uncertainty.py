@@ -245,8 +245,8 @@ stage.finding(
 jets = store.read(scored.rows)
 observables = {
     "multiplicity": (jets.counts, "constituents of the jet"),
-    "energy": (jets.observable("energy"), "jet energy (GeV)"),
-    "pt": (jets.observable("pt"), "jet $p_T$ (GeV)"),
+    "energy": (jets.observable("energy"), "jet energy [GeV]"),
+    "pt": (jets.observable("pt"), "jet $p_T$ [GeV]"),
 }
 binned = {}
 for name, (values, title) in observables.items():

@@ -142,7 +142,7 @@ stage.finding(
 # %%
 rows = picks.disagreements(*models.values(), gallery_jets)
 fig = gallery(store.read(scored.rows[rows]), {name: table[rows] for name, table in models.items()}, classes, subjets=3)
-stage.show(fig, "disagreements", "The jets on which both taggers are sure, and of different classes; outlines are three kT subjets.", main=True)
+stage.show(fig, "disagreements", f"The jets, of {len(labels)} test jets, on which both taggers are sure, and of different classes; outlines are three kT subjets.", main=True)
 
 # %% [markdown]
 # ## The surest mistakes
@@ -167,7 +167,7 @@ stage.finding(
 # %%
 rows = picks.confident_errors(sure, labels, gallery_jets)
 fig = gallery(store.read(scored.rows[rows]), {n: t[rows] for n, t in models.items()}, classes, "d0sig")
-stage.show(fig, "mistakes", f"The surest mistakes of {name}, and what the other tagger says of the same jets; colour by displacement.")
+stage.show(fig, "mistakes", f"The surest mistakes of {name} in {len(labels)} test jets, and what the other tagger says of the same jets; colour by displacement.")
 
 # %% [markdown]
 # ## The most uncertain
@@ -177,7 +177,7 @@ stage.show(fig, "mistakes", f"The surest mistakes of {name}, and what the other 
 # %%
 rows = picks.most_uncertain(sure, gallery_jets)
 fig = gallery(store.read(scored.rows[rows]), {n: t[rows] for n, t in models.items()}, classes, subjets=3)
-stage.show(fig, "uncertain", f"The jets that {name} knows least about; outlines are three kT subjets.")
+stage.show(fig, "uncertain", f"The jets, of {len(labels)} test jets, that {name} knows least about; outlines are three kT subjets.")
 
 # %%
 doubtful = picks.most_uncertain(sure, max(len(labels) // 20, 1))

@@ -83,11 +83,11 @@ def test_panels_against_an_observable_are_the_table(scores):
     pt = np.random.default_rng(2).uniform(500, 1000, 800)
     edges = np.append(quantile_edges(pt, 4), 1200.0)  # the last bin is empty
     tables = {name: metrics_by(p, labels, pt, edges) for name, p in models.items()}
-    figure = figures.against_observable(tables, "jet $p_T$ (GeV)")
+    figure = figures.against_observable(tables, "jet $p_T$ [GeV]")
     titles = ["accuracy", "macro AUC, one-vs-one", "expected calibration error"]
     assert [ax.get_ylabel() for ax in figure.axes] == titles
     for ax, column in zip(figure.axes, ("accuracy", "auc_ovo", "ece")):
-        assert ax.get_xlabel() == "jet $p_T$ (GeV)"
+        assert ax.get_xlabel() == "jet $p_T$ [GeV]"
         for container, table in zip(ax.containers, tables.values(), strict=True):
             known = table[table.jets > 0]
             assert len(known) == 4

@@ -66,7 +66,7 @@ def test_physics_by_layer_draws_every_observable_and_marks_what_lies_below():
     table.loc[0, "r2"] = -3
     reference = pd.DataFrame({"curve": "by hand", "target": ["sdmass"], "r2": [0.6], "r2_error": [0.1]})
     figure = figures.physics_by_layer(table, reference)
-    assert [ax.get_title() for ax in figure.axes] == ["soft-drop mass (GeV)", "", r"$\tau_{21}$", "leptons"]
+    assert [ax.get_title() for ax in figure.axes] == ["soft-drop mass [GeV]", "", r"$\tau_{21}$", "leptons"]
     mass, spare, tau, _ = figure.axes
     assert not spare.axison
     points, _, (bars,) = mass.containers[0]

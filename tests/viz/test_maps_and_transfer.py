@@ -32,7 +32,7 @@ def test_property_maps_are_the_same_places_in_other_colours():
     table.loc[:4, "sdmass"] = np.nan
     figure = property_maps(places, labels, table)
     titles = [bar.get_xlabel() for bar in figure.axes if bar.get_label() == "<colorbar>"]
-    assert titles == ["jet energy (GeV)", "soft-drop mass (GeV)"]
+    assert titles == ["jet energy [GeV]", "soft-drop mass [GeV]"]
     by_class, energy, mass = figure.axes[:3]
     assert len(by_class.collections[0].get_offsets()) == 60
     dots = energy.collections[1]

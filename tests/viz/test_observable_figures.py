@@ -26,7 +26,7 @@ def test_r2_markers_and_bars_are_the_table():
     (ax,) = figures.r2_by_observable(table).axes
     assert [t.get_text() for t in ax.get_yticklabels()] == [
         r"ln $\tau_4$",
-        "soft-drop mass (GeV)",
+        "soft-drop mass [GeV]",
         "constituents",
     ]
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["hand", "embedding"]
@@ -69,8 +69,8 @@ def test_residuals_and_density_hold_every_jet_that_has_the_observable():
     truth.loc[:99, "sdmass"] = np.nan
     figure = figures.predicted_against_true(truth, predicted, "sdmass")
     density, spread, bar = figure.axes
-    assert density.get_xlabel() == "true soft-drop mass (GeV)"
-    assert spread.get_xlabel() == "predicted − true soft-drop mass (GeV)"
+    assert density.get_xlabel() == "true soft-drop mass [GeV]"
+    assert spread.get_xlabel() == "predicted − true soft-drop mass [GeV]"
     assert bar.get_ylabel() == "jets"
     outline = spread.patches[0].get_path().vertices
     widths = np.diff(outline[:, 0])

@@ -99,8 +99,9 @@ def test_attention_is_drawn_beside_particles_and_pt(table):
     rows = table[table.kind.isin(["random", "softest", "dead"]) & table.arm.isin(ARMS[:2])]
     figure = attention_figure(rows.assign(attention=rows["size"] / 3))
     panel = figure.axes[0]
-    assert panel.lines[0].get_ydata() == pytest.approx([0.15, 0.45])
-    assert panel.lines[2].get_ydata() == pytest.approx([0.1, 0.3])
+    particles = np.array([0.15, 0.45])
+    assert panel.lines[0].get_ydata() == [1, 1]
+    assert panel.lines[2].get_ydata() == pytest.approx(np.array([0.1, 0.3]) / particles)
     assert figure.axes[3].get_xlabel() == "share of attention on what is lost"
     with pytest.raises(JepalibError, match="no column \\['attention'\\]"):
         attention_figure(rows)
