@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import make_jets
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_jets import make_jets
 from torch import Tensor
 
 from jepalib.augment import AugmentConfig, augment, boost, rotate, smear

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import make_jets
+from made_jets import make_jets
 
 from jepalib.errors import JepalibError
 from jepalib.jets import concatenate, pad, unpad

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from conftest import make_jets
+from made_jets import make_jets
 
 from jepalib.kinematics import four_vectors, model_inputs, pair_features, particle_types, wrap_phi
 from jepalib.schema import INPUT_GROUPS, INPUTS, PARTICLE_COLUMN, PARTICLE_TYPES

@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
-from conftest import make_jets
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_jets import make_jets
 from safetensors.torch import save_file
 
 from jepalib.errors import JepalibError

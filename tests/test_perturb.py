@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
-from conftest import make_jets
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_jets import make_jets
 from torch import Tensor
 
 from jepalib.augment import smear

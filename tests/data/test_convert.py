@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_jets
+from made_jets import make_jets
 from root_files import write_jets
 
 from jepalib.data import convert as convert_module

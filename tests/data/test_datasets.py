@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_jets
+from made_jets import make_jets
 from public_files import quark_gluon_arrays, top_frame, write_quark_gluon, write_top
 from root_files import write_jets
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 import uproot
 import vector_fixture
-from conftest import make_jets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from isal import isal_zlib
+from made_jets import make_jets
 from root_files import branches_of, write_jets, write_tree
 
 from jepalib.data.accounts import BAD_LABELS, NO_PARTICLES, NOT_FINITE

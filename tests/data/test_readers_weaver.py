@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import uproot
-from conftest import make_jets
+from made_jets import make_jets
 from root_files import write_jets
 from weaver.nn.model.ParticleTransformer import pairwise_lv_fts_pp
 from weaver.utils.data.config import DataConfig

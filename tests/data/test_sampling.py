@@ -7,9 +7,9 @@ import threading
 import numpy as np
 import pytest
 import torch
-from conftest import make_jets
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_jets import make_jets
 from store_files import write_store
 
 from jepalib.data.sampling import BatchStream, evaluation_batches

@@ -10,9 +10,9 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import make_jets
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_jets import make_jets
 from store_files import write_sparse_store, write_store
 
 from jepalib.data.permutation import Permutation

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import make_jets
+from made_jets import make_jets
 
 from jepalib.errors import JepalibError
 from jepalib.evaluation import observables as module

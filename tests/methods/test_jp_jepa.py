@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import make_jets
+from made_jets import make_jets
 
 from jepalib.errors import JepalibError
 from jepalib.masking import MaskConfig

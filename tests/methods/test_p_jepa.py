@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import make_jets
+from made_jets import make_jets
 from torch.nn.functional import cross_entropy, smooth_l1_loss
 
 from jepalib.errors import JepalibError

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import make_jets
+from made_jets import make_jets
 
 from jepalib.kinematics import four_vectors, pair_features
 from jepalib.methods.probes import PROBES, Probes, _pfpim, pairs_within_jets

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import make_jets
+from made_jets import make_jets
 from torch import nn
 
 from jepalib.errors import JepalibError

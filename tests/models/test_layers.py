@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from conftest import make_jets
+from made_jets import make_jets
 from torch import nn
 
 from jepalib.errors import JepalibError

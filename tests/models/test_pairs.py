@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import pytest
 import torch
-from conftest import make_jets
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_jets import make_jets
 from torch import nn
 
 from jepalib.kinematics import pair_features

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import make_jets
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_jets import make_jets
 
 from jepalib.errors import JepalibError
 from jepalib.jets import Jets, concatenate

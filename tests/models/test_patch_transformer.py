@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import make_jets
+from made_jets import make_jets
 
 from jepalib.errors import JepalibError
 from jepalib.kinematics import four_vectors, model_inputs

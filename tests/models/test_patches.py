@@ -7,9 +7,9 @@ import math
 
 import pytest
 import torch
-from conftest import make_jets
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_jets import make_jets
 
 from jepalib.errors import JepalibError
 from jepalib.kinematics import wrap_phi

@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 import torch
-from conftest import make_jets
+from made_jets import make_jets
 from safetensors.torch import save_file
 from torch import Tensor, nn
 

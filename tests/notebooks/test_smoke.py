@@ -235,9 +235,9 @@ def test_robustness_has_every_arm_under_every_condition(out: Path) -> None:
         assert removed.accuracy.mean() == pytest.approx(found["removals"][arm])
         dead = rows[rows.kind == "dead"].set_index("size").lost_particles
         assert 0.02 < dead[0.2] < dead[0.8] < 0.9
-    assert {word for name, word in found["verdicts"].items() if "dropout" in name} == {
-        "one seed, spread unknown"
-    }
+    words = {"a gain", "a loss", "no difference beyond the spread"}  # the spread is pooled over all arms
+    assert set(found["verdicts"].values()) <= words
+    assert sum("dropout" in name for name in found["verdicts"]) == 9
     config = json.loads((Path(found["without"]) / "config.json").read_text())
     with_dropout = json.loads((Path(values(out, "03_pretrain")["run"]) / "config.json").read_text())
     assert (config["objective"]["pid_dropout"], config["objective"]["td_dropout"]) == (0, 0)

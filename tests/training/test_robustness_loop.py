@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import make_jets
+from made_jets import make_jets
 
 from jepalib.errors import JepalibError
 from jepalib.models.heads import Classifier, MLPHead

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import make_jets
+from made_jets import make_jets
 from matplotlib.colors import to_rgba
 
 from jepalib.errors import JepalibError

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_jets
+from made_jets import make_jets
 
 from jepalib.data.store import JetStore
 from jepalib.errors import JepalibError

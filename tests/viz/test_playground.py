@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import make_jets
+from made_jets import make_jets
 
 from jepalib.errors import JepalibError
 from jepalib.models.heads import Classifier, MLPHead

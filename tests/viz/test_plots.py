@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import make_jets
+from made_jets import make_jets
 from matplotlib.figure import Figure
 
 from jepalib.jets import Jets
