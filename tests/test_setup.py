@@ -92,7 +92,9 @@ def test_ci_runs_lint_and_tests_and_hides_nothing() -> None:
     assert "||" not in script
 
 
-@pytest.mark.parametrize("target", ["workbook", "test", "test-all", "test-browser", "lint", "lab", "notebooks"])
+@pytest.mark.parametrize(
+    "target", ["workbook", "test", "test-all", "test-browser", "lint", "lab", "notebooks"]
+)
 def test_every_target_sets_itself_up(target: str) -> None:
     answer = subprocess.run(
         ["make", "--dry-run", "--always-make", target], cwd=ROOT, capture_output=True, text=True, check=True
