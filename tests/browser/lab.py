@@ -37,12 +37,17 @@ def make_earlier() -> None:
 
 
 def working_copy(name: str) -> Path:
-    """The notebook with smoke parameters, for a run folder where all but itself is done already."""
+    """The notebook with smoke parameters, in a run folder of its own where the others are done already.
+
+    What it trained itself in the smoke run, if it is part of that, it finds again, as at a second opening.
+    """
     run_dir = HERE / "live" / name
     shutil.rmtree(run_dir, ignore_errors=True)
     run_dir.mkdir(parents=True)
     for folder in SMOKE.iterdir():
-        if folder.is_dir() and folder.name != name:
+        if folder.name == name:
+            shutil.copytree(folder, run_dir / name)
+        elif folder.is_dir():
             (run_dir / folder.name).symlink_to(folder)
     with chdir(ROOT):
         [job] = plan([name], "smoke", [], run_dir)

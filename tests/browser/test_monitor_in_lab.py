@@ -42,12 +42,14 @@ def test_the_monitor_follows_a_run_that_is_being_written(
     picture, said = area.locator(".widget-image"), area.get_by_role("status")
     waiting = page.picture(picture)
     with pretraining() as process:
-        page.changed(picture, waiting, "a training that begins")
+        page.until(lambda: page.picture(picture).size != waiting.size, "no curves instead of a sentence")
+        page.check(process.poll() is None, "the curves come only after the training")
+        begun = page.picture(picture)
         page.shot("begun")
         page.until(lambda: "finished" in said.inner_text(), "the end of the training is not told")
     assert process.returncode == 0
     page.shot("finished")
-    page.check(page.picture(picture).size != waiting.size, "no curves instead of a sentence")
+    page.check(page.picture(picture).tobytes() != begun.tobytes(), "the curves did not go on")
     page.check(not blank(page.picture(picture)), "blank curves")
     page.check(picture.count() == 1, f"{picture.count()} pictures, not one")
     page.check(not (told := page.alerts(area)), f"the monitor says: {told}")
