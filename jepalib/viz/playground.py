@@ -167,7 +167,8 @@ class RobustnessPlayground:
         ax.tick_params(axis="x", which="both", length=0)
         ax.minorticks_off()
         ax.set_xlim(-0.6, len(now) - 0.4)
-        ax.set_ylim(0, max(0.1, 1.25 * max(clean.values())))
+        top = ax.get_ylim()[1]  # of bars and errors; but while these are lower the axis stands still
+        ax.set_ylim(0, max(0.1, 1.25 * max(clean.values()), top))
         ax.set_title(f"all {len(self.jets)} jets")
         ax.set_ylabel("accuracy (line: clean)")
 

@@ -84,6 +84,7 @@ def move(widget: Widget, page: NotebookPage, what: str) -> None:
     area = page.show(widget.cell)
     picture = area.locator(widget.picture)
     page.check(not blank(page.picture(picture)), "the widget's picture is blank")
+    picture.scroll_into_view_if_needed()
     page.shot(f"{what}-0")
     for number, (label, keys) in enumerate(widget.controls.items(), 1):
         control = page.control(area, label)
