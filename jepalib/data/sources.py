@@ -37,7 +37,7 @@ def find_sources(sources: Sequence[Path], dataset: str | None = None) -> list[So
             there are files of several data sets.
     """
     wanted = [dataset_named(dataset)] if dataset else list(DATASETS.values())
-    suffixes = tuple(one.suffix for one in wanted)
+    suffixes = tuple(dict.fromkeys(one.suffix for one in wanted))  # two data sets are HDF5
     splits: dict[Path, str] = {}
     for given in map(Path, sources):
         if not given.exists():
