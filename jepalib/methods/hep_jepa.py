@@ -19,7 +19,7 @@ from jepalib.jets import Jets
 from jepalib.masking import MaskConfig, Masks, draw_token_masks
 from jepalib.methods.losses import smooth_l1
 from jepalib.methods.outputs import Outputs
-from jepalib.methods.teacher import follow
+from jepalib.methods.teacher import check_shares, follow_at
 from jepalib.models.encoded import Encoded, join
 from jepalib.models.encoders import EncoderConfig, build_encoder
 from jepalib.models.layout import offsets_of
@@ -71,9 +71,7 @@ class HEPJEPAConfig:
             )
         if self.registers < 0:
             raise JepalibError(f"registers = {self.registers}: give at least 0")
-        for name in ("ema_start", "ema_end"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise JepalibError(f"{name} = {getattr(self, name)} is not between 0 and 1")
+        check_shares(self, "ema_start", "ema_end")
 
 
 @dataclass(frozen=True)
@@ -162,5 +160,5 @@ class HEPJEPA(nn.Module):
 
     def after_step(self, progress: float) -> None:
         """The teacher follows the student; its coefficient rises linearly with `progress`."""
-        momentum = self.config.ema_start + (self.config.ema_end - self.config.ema_start) * progress
-        follow(self.teacher, self.student, momentum)
+        momenta = (self.config.ema_start, self.config.ema_end)
+        follow_at(self.teacher, self.student, momenta, progress)

@@ -21,7 +21,7 @@ from jepalib.jets import Jets
 from jepalib.masking import MaskConfig, Masks, draw_masks
 from jepalib.methods.losses import smooth_l1
 from jepalib.methods.outputs import Outputs
-from jepalib.methods.teacher import follow
+from jepalib.methods.teacher import check_shares, follow_at
 from jepalib.models.encoders import EncoderConfig, build_encoder
 from jepalib.models.particle_transformer import ParticleTransformer
 from jepalib.models.pooling import mean_tokens
@@ -79,9 +79,7 @@ class JetTargetsConfig:
     def __post_init__(self) -> None:
         if self.masks.targets != 1:
             raise JepalibError(f"targets = {self.masks.targets}: one set of constituents is hidden, give 1")
-        for name in ("ema_start", "ema_end"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise JepalibError(f"{name} = {getattr(self, name)} is not between 0 and 1")
+        check_shares(self, "ema_start", "ema_end")
 
 
 def architecture(size: str, inputs: str, config: JetTargetsConfig) -> EncoderConfig:
@@ -125,5 +123,5 @@ class JetTargets(nn.Module):
 
     def after_step(self, progress: float) -> None:
         """The moving average follows; its coefficient rises linearly with `progress` (0 to 1)."""
-        momentum = self.config.ema_start + (self.config.ema_end - self.config.ema_start) * progress
-        follow(self.teacher, self.student, momentum)
+        momenta = (self.config.ema_start, self.config.ema_end)
+        follow_at(self.teacher, self.student, momenta, progress)

@@ -20,7 +20,7 @@ from jepalib.masking import MaskConfig, Masks, draw_masks
 from jepalib.methods.losses import koleo, sigreg, smooth_l1
 from jepalib.methods.outputs import Outputs
 from jepalib.methods.probes import PROBES, Probes
-from jepalib.methods.teacher import follow
+from jepalib.methods.teacher import check_shares, follow_at
 from jepalib.models.encoded import Encoded
 from jepalib.models.encoders import EncoderConfig, build_encoder
 from jepalib.models.particle_transformer import ParticleTransformer
@@ -88,9 +88,7 @@ class JPJEPAConfig:
         for name in ("lambda_particle", "lambda_cls", "regulariser_weight", "lambda_probes"):
             if getattr(self, name) < 0:
                 raise JepalibError(f"{name} = {getattr(self, name)}: a weight cannot be negative")
-        for name in ("pid_dropout", "td_dropout", "ema_start", "ema_end"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise JepalibError(f"{name} = {getattr(self, name)} is not between 0 and 1")
+        check_shares(self, "pid_dropout", "td_dropout", "ema_start", "ema_end")
 
     @property
     def regulariser_weight(self) -> float:
@@ -207,5 +205,5 @@ class JPJEPA(nn.Module):
 
     def after_step(self, progress: float) -> None:
         """The teacher follows the student; its coefficient rises linearly with `progress` (0 to 1)."""
-        momentum = self.config.ema_start + (self.config.ema_end - self.config.ema_start) * progress
-        follow(self.teacher, self.student, momentum)
+        momenta = (self.config.ema_start, self.config.ema_end)
+        follow_at(self.teacher, self.student, momenta, progress)

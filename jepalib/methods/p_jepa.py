@@ -19,7 +19,7 @@ from jepalib.masking import MaskConfig, Masks, draw_masks
 from jepalib.methods.losses import smooth_l1
 from jepalib.methods.outputs import Outputs
 from jepalib.methods.probes import Probes
-from jepalib.methods.teacher import follow
+from jepalib.methods.teacher import check_shares, follow_at
 from jepalib.models.encoders import EncoderConfig, build_encoder
 from jepalib.models.particle_transformer import ParticleTransformer
 from jepalib.models.pooling import mean_tokens
@@ -63,9 +63,7 @@ class PJEPAConfig:
         for name in ("lambda_particle", "lambda_aggregated", "lambda_pid"):
             if not getattr(self, name) >= 0:
                 raise JepalibError(f"{name} = {getattr(self, name)}: give a weight of at least 0")
-        for name in ("ema_start", "ema_end"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise JepalibError(f"{name} = {getattr(self, name)} is not between 0 and 1")
+        check_shares(self, "ema_start", "ema_end")
 
 
 def architecture(size: str, inputs: str, config: PJEPAConfig) -> EncoderConfig:
@@ -143,5 +141,5 @@ class PJEPA(nn.Module):
 
     def after_step(self, progress: float) -> None:
         """The teacher follows the student; its coefficient rises linearly with `progress` (0 to 1)."""
-        momentum = self.config.ema_start + (self.config.ema_end - self.config.ema_start) * progress
-        follow(self.teacher, self.student, momentum)
+        momenta = (self.config.ema_start, self.config.ema_end)
+        follow_at(self.teacher, self.student, momenta, progress)

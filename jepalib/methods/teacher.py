@@ -7,6 +7,25 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from jepalib.errors import JepalibError
+
+
+def check_shares(config: object, *names: str) -> None:
+    """Refuse fields of a configuration that are not between 0 and 1.
+
+    Raises:
+        JepalibError: with the first such field and its value.
+    """
+    for name in names:
+        if not 0 <= getattr(config, name) <= 1:
+            raise JepalibError(f"{name} = {getattr(config, name)} is not between 0 and 1")
+
+
+def follow_at(teacher: nn.Module, student: nn.Module, momenta: tuple[float, float], progress: float) -> None:
+    """`follow` with a coefficient linear in the progress of the training (0 to 1), from first to last."""
+    first, last = momenta
+    follow(teacher, student, first + (last - first) * progress)
+
 
 @torch.no_grad()
 def follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:

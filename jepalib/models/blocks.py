@@ -14,8 +14,6 @@ from jepalib.models.attention import attention
 from jepalib.models.layout import Layout
 from jepalib.models.linear import Linear
 
-FFN_RATIO = 4
-
 
 class Embed(nn.Module):
     """(LayerNorm, linear, GELU) for each width, particle by particle.
@@ -53,7 +51,7 @@ class Block(nn.Module):
     inside the feed-forward, a scale per head and a scale per residual channel.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
+    def __init__(self, width: int, heads: int, dropout: float = 0.0, ffn_ratio: int = 4) -> None:
         super().__init__()
         self.heads = heads
         self.dropout = dropout
@@ -61,9 +59,9 @@ class Block(nn.Module):
         self.attn = Attention(width, heads)
         self.post_attn_norm = nn.LayerNorm(width)
         self.pre_fc_norm = nn.LayerNorm(width)
-        self.fc1 = Linear(width, FFN_RATIO * width)
-        self.post_fc_norm = nn.LayerNorm(FFN_RATIO * width)
-        self.fc2 = Linear(FFN_RATIO * width, width)
+        self.fc1 = Linear(width, ffn_ratio * width)
+        self.post_fc_norm = nn.LayerNorm(ffn_ratio * width)
+        self.fc2 = Linear(ffn_ratio * width, width)
         self.c_attn = nn.Parameter(torch.ones(heads))
         self.w_resid = nn.Parameter(torch.ones(width))
 
@@ -136,10 +134,22 @@ class ClassAttentionBlock(Block):
 class Trunk(nn.Module):
     """Particle attention blocks, then a class token through class attention blocks."""
 
-    def __init__(self, width: int, heads: int, blocks: int, cls_blocks: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        blocks: int,
+        cls_blocks: int,
+        dropout: float = 0.0,
+        ffn_ratio: int = 4,
+    ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(ParticleAttentionBlock(width, heads, dropout) for _ in range(blocks))
-        self.cls_blocks = nn.ModuleList(ClassAttentionBlock(width, heads) for _ in range(cls_blocks))
+        self.blocks = nn.ModuleList(
+            ParticleAttentionBlock(width, heads, dropout, ffn_ratio) for _ in range(blocks)
+        )
+        self.cls_blocks = nn.ModuleList(
+            ClassAttentionBlock(width, heads, ffn_ratio=ffn_ratio) for _ in range(cls_blocks)
+        )
         self.cls_token = nn.Parameter(torch.zeros(width))
         self.norm = nn.LayerNorm(width)
         initialise(self)
@@ -152,23 +162,27 @@ class Trunk(nn.Module):
     ) -> tuple[Float[Tensor, "tokens width"], Float[Tensor, "jets width"]]:
         for block in self.blocks:
             x = block(x, layout, bias)
+        return x, self.aggregate(x, layout)
+
+    def aggregate(self, x: Float[Tensor, "tokens width"], layout: Layout) -> Float[Tensor, "jets width"]:
+        """The class token of each jet after the class attention blocks on the given tokens."""
         cls = self.cls_token.expand(layout.jets, -1)
         for block in self.cls_blocks:
             cls = block(cls, x, layout)
-        return x, self.norm(cls)
+        return self.norm(cls)
 
 
 class PlainBlock(nn.Module):
     """A standard transformer block: pre-norm self-attention within each jet, then feed-forward."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, ffn_ratio: int = 4) -> None:
         super().__init__()
         self.heads = heads
         self.attention_norm = nn.LayerNorm(width)
         self.attn = Attention(width, heads)
         self.ffn_norm = nn.LayerNorm(width)
-        self.fc1 = Linear(width, FFN_RATIO * width)
-        self.fc2 = Linear(FFN_RATIO * width, width)
+        self.fc1 = Linear(width, ffn_ratio * width)
+        self.fc2 = Linear(ffn_ratio * width, width)
 
     def forward(
         self, x: Float[Tensor, "tokens width"], layout: Layout, bias: Tensor | None
@@ -184,9 +198,9 @@ class PlainTrunk(nn.Module):
     The norm has no gain: a JEPA could make its targets, and its loss, as small as it likes with one.
     """
 
-    def __init__(self, width: int, heads: int, blocks: int) -> None:
+    def __init__(self, width: int, heads: int, blocks: int, ffn_ratio: int = 4) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(PlainBlock(width, heads) for _ in range(blocks))
+        self.blocks = nn.ModuleList(PlainBlock(width, heads, ffn_ratio) for _ in range(blocks))
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         initialise(self)
 

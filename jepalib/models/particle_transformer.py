@@ -52,7 +52,7 @@ class ParticleTransformer(nn.Module):
         self.embed = Embed(INPUT_SETS[inputs], size.embed)
         initialise(self.embed)
         self.pair_embed = PairEmbed(size.pair, size.heads, size.pre_activation_pair)
-        self.trunk = Trunk(size.width, size.heads, size.blocks, size.cls_blocks, dropout)
+        self.trunk = Trunk(size.width, size.heads, size.blocks, size.cls_blocks, dropout, size.ffn_ratio)
 
     def forward(self, jets: Jets) -> Encoded:
         """Representations of all particles, in the order given, and of all jets.
@@ -84,12 +84,7 @@ class ParticleTransformer(nn.Module):
         """
         batch = sort_by_length(offsets, self.micro_batch)
         tokens = tokens[batch.tokens]
-        jets = []
-        for part in batch.micro_batches:
-            cls = self.trunk.cls_token.expand(part.layout.jets, -1)
-            for block in self.trunk.cls_blocks:
-                cls = block(cls, tokens[part.tokens], part.layout)
-            jets.append(self.trunk.norm(cls))
+        jets = [self.trunk.aggregate(tokens[part.tokens], part.layout) for part in batch.micro_batches]
         return unsort(jets, batch.jets)
 
     def _normalised(self, inputs: Float[Tensor, "particles inputs"]) -> Float[Tensor, "particles inputs"]:

@@ -73,7 +73,13 @@ class ParticlePredictor(nn.Module):
         self.pair_embed = (
             PairEmbed(size.pair, size.predictor_heads, size.pre_activation_pair) if own else None
         )
-        self.trunk = Trunk(width, size.predictor_heads, size.predictor_blocks, size.predictor_cls_blocks)
+        self.trunk = Trunk(
+            width,
+            size.predictor_heads,
+            size.predictor_blocks,
+            size.predictor_cls_blocks,
+            ffn_ratio=size.ffn_ratio,
+        )
         self.norm = nn.LayerNorm(width)
 
     def forward(
@@ -159,7 +165,7 @@ class AggregatePredictor(nn.Module):
         self.place = place_embedding(width)
         initialise(self)
         self.mask_token = nn.Parameter(0.02 * torch.randn(width))
-        self.trunk = PlainTrunk(width, heads, size.predictor_blocks)
+        self.trunk = PlainTrunk(width, heads, size.predictor_blocks, size.ffn_ratio)
 
     def forward(
         self, aggregated: Float[Tensor, "jets width"], targets: Jets

@@ -21,6 +21,7 @@ class Size:
         pre_activation_pair: leave out the GELU after the last layer of the pair
             network. The published JetClass network has that GELU, so False; the
             default of weaver's class is True, and the weights do not tell them apart.
+        ffn_ratio: width of the feed-forward layers in widths of the network.
     """
 
     width: int
@@ -34,6 +35,7 @@ class Size:
     predictor_blocks: int
     predictor_cls_blocks: int
     pre_activation_pair: bool = False
+    ffn_ratio: int = 4
 
 
 PAIR = (64, 64, 64)
@@ -41,16 +43,15 @@ PAIR = (64, 64, 64)
 # Mini is ParT as published (arXiv:2202.03772). Predictor widths above Mini are not
 # published: half of the encoder's, as Mini has it. "p-jepa" has the widths, heads and blocks of
 # the slides "Towards a Foundation Model for Jet Physics" (H. Qu, EPS-HEP 2025); its predictor is
-# plain, the class block there is for JP-JEPA at this size. With ParT's feed-forward, four times as
-# wide, that makes 57.4 M parameters for encoder and aggregator and 2.0 M for the predictor. The
-# slides count 76 M and 2.6 M and do not tell their feed-forward; one six times as wide, or a gated
-# one, would make both numbers.
+# plain, the class block there is for JP-JEPA at this size. The slides do not tell their feed-forward;
+# with ParT's, four times as wide, the networks would have 57.4 M and 2.0 M parameters, with one six
+# times as wide they have the 76 M and 2.6 M that the slides count (a gated one would, too).
 SIZES: dict[str, Size] = {
     "nano": Size(64, (64, 256, 64), 8, 4, 1, (32, 32, 32), 48, 8, 2, 1),
     "mini": Size(128, (128, 512, 128), 8, 8, 2, PAIR, 64, 8, 4, 1),
     "tiny": Size(192, (192, 512, 192), 8, 12, 3, PAIR, 96, 8, 6, 1),
     "small": Size(384, (384, 512, 384), 8, 12, 3, PAIR, 192, 8, 6, 1),
-    "p-jepa": Size(512, (512, 512, 512), 8, 16, 2, PAIR, 192, 6, 4, 1),
+    "p-jepa": Size(512, (512, 512, 512), 8, 16, 2, PAIR, 192, 6, 4, 1, ffn_ratio=6),
     "base": Size(768, (768, 768, 768), 12, 12, 3, PAIR, 384, 12, 6, 1),
     "large": Size(1024, (1024, 1024, 1024), 16, 24, 6, PAIR, 512, 16, 12, 2),
     "huge": Size(1280, (1280, 1280, 1280), 16, 32, 8, PAIR, 640, 16, 16, 4),

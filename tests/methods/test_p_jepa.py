@@ -262,6 +262,7 @@ def test_sizes_of_the_slides():
     assert student.trunk.blocks[0].heads == 8
     assert (len(predictor.trunk.blocks), predictor.trunk.blocks[0].heads) == (4, 6)
     assert predictor.mask_token.shape == (192,)
+    assert sum(p.numel() for p in predictor.parameters()) / 1e6 == pytest.approx(2.6, abs=0.05)
     assert len(PJEPA("nano").student.trunk.cls_blocks) == 1
     config = pretrain_config("p-jepa", "p-jepa")
     assert (config.objective, config.inputs) == (PJEPAConfig(), "full")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from jepalib.methods.teacher import ema_update, follow
+from jepalib.methods.teacher import ema_update, follow, follow_at
 
 
 def test_ema_in_closed_form():
@@ -26,3 +26,12 @@ def test_follow_averages_weights_and_copies_statistics():
     expected = 0.75 * before + 0.25 * student[0].weight
     torch.testing.assert_close(teacher[0].weight, expected)
     torch.testing.assert_close(teacher[1].running_mean, student[1].running_mean)
+
+
+def test_the_coefficient_moves_with_the_training():
+    for progress, momentum in ((0.0, 0.5), (0.5, 0.75), (1.0, 1.0)):
+        teacher, student = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+        nn.init.zeros_(teacher.weight)
+        nn.init.ones_(student.weight)
+        follow_at(teacher, student, (0.5, 1.0), progress)
+        assert teacher.weight.item() == 1 - momentum

@@ -158,7 +158,7 @@ def test_published_sizes():
             millions[name] = sum(p.numel() for p in ParticleTransformer(size).parameters()) / 1e6
     assert millions["mini"] == pytest.approx(2.14, abs=0.01)  # ParT: 2.14 M
     assert millions["small"] == pytest.approx(27, abs=1)
-    assert millions["p-jepa"] == pytest.approx(57.4, abs=0.1)  # see `sizes.SIZES`
+    assert millions["p-jepa"] == pytest.approx(76, abs=0.5)  # the slides: 76 M
     assert sorted(millions.values()) == list(millions.values())
 
 
