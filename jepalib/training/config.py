@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from jepalib.errors import JepalibError
 from jepalib.methods.registry import find_method
+from jepalib.schema import DATASET_CLASSES
 
 T = TypeVar("T")
 PRECISIONS = ("float32", "bfloat16")
@@ -37,6 +38,7 @@ class PretrainConfig:
         checkpoint_minutes: a checkpoint is also written after so long, for job queues.
         snapshots: numbers of jets seen after which the networks are also kept for good, as
             a run folder of their own, RUN/snapshots/NUMBER.
+        classes: use only training jets of these classes (`max_jets` of them); empty for all.
     """
 
     method: str = "jp-jepa"
@@ -61,6 +63,7 @@ class PretrainConfig:
     checkpoint_every: int = 500
     checkpoint_minutes: float = 10.0
     snapshots: tuple[int, ...] = ()
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         method = find_method(self.method)
@@ -80,10 +83,24 @@ class PretrainConfig:
         check_ranges(self, not_negative=(*not_negative, "seed"), positive=("lr", "checkpoint_minutes"))
         if any(jets < 1 for jets in self.snapshots):
             raise JepalibError(f"snapshots = {self.snapshots}: give numbers of jets, at least 1")
+        check_classes(self.classes, {name for names in DATASET_CLASSES.values() for name in names})
         if not 0 <= self.warmup < 1:
             raise JepalibError(f"warmup = {self.warmup} is a share of the run, at least 0 and below 1")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise JepalibError(f"betas = {self.betas}: both at least 0 and below 1")
+
+
+def check_classes(classes: Iterable[str], known: Iterable[str]) -> None:
+    """Names of classes, each of which is known.
+
+    Raises:
+        JepalibError: one is not; the message names it and the nearest.
+    """
+    known = sorted(known)
+    if unknown := [name for name in classes if name not in known]:
+        raise JepalibError(
+            f"classes: unknown {_names(unknown)}{_suggest(unknown[0], known)}; there are {', '.join(known)}"
+        )
 
 
 def check_ranges(config: object, not_negative: tuple[str, ...], positive: tuple[str, ...]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +21,7 @@ from jepalib.evaluation.representation import effective_rank, per_dimension_std,
 from jepalib.jets import Jets
 from jepalib.methods.registry import find_method
 from jepalib.progress import Progress
-from jepalib.training.config import PretrainConfig
+from jepalib.training.config import PretrainConfig, check_classes
 from jepalib.training.distributed import World, average_, from_leader, joined_world
 from jepalib.training.loop import Loop, StepResult
 from jepalib.training.optim import adamw, learning_rate
@@ -83,6 +84,16 @@ class Pretraining:
 
     def _rows(self):
         rows = self.store.rows("train")
+        if self.config.classes:
+            check_classes(self.config.classes, self.store.classes)
+            wanted = [self.store.classes.index(name) for name in self.config.classes]
+            rows = np.asarray(rows)
+            labels = self.store.labels[rows]
+            if absent := [self.store.classes[label] for label in wanted if not (labels == label).any()]:
+                raise JepalibError(
+                    f"{self.store.path}: no training jets of {', '.join(absent)}; leave it out"
+                )
+            rows = rows[np.isin(labels, wanted)]
         if not self.config.max_jets:
             return rows
         return stratified_subset(self.store.labels, rows, self.config.max_jets, self.config.seed)
@@ -223,6 +234,10 @@ class Pretraining:
 
     def _write_manifest(self, folder: Run) -> None:
         extra = {"jets_seen": self.jets_seen(self.step), "left_out": self.stream.left_out}
+        extra |= {
+            "training_jets": self.stream.size,
+            "classes": list(self.config.classes or self.store.classes),
+        }
         folder.write_manifest(self.store.data_hash, self.seconds, extra)
 
     def _restore(self) -> None:

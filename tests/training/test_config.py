@@ -50,6 +50,7 @@ def test_overrides_by_leaf_and_dotted_name_and_of_every_type():
         ({"clip": -1}, "clip = -1.0: give a number at least 0"),
         ({"betas": "0.9,1.5"}, "betas"),
         ({"seed": -1}, "seed = -1"),
+        ({"classes": "QCD,Hxx"}, r"classes: unknown 'Hxx'.*there are H4q, Hbb"),
     ],
 )
 def test_mistakes_are_named(settings, message):
@@ -72,6 +73,12 @@ def test_config_survives_json_and_refuses_unknown_keys():
         config_from_dict(PretrainConfig, fewer, "config.json")
     with pytest.raises(JepalibError, match=r"config\.json: unknown setting 'stepz'"):
         config_from_dict(PretrainConfig, {**asdict(config), "stepz": 3}, "config.json")
+
+
+def test_classes_from_text_in_both_forms():
+    for text in ("QCD,Hbb", "('QCD', 'Hbb')"):
+        assert pretrain_config("jp-jepa", "nano", {"classes": text}).classes == ("QCD", "Hbb")
+    assert pretrain_config("jp-jepa", "nano").classes == ()
 
 
 def test_override_leaves_the_original_alone():

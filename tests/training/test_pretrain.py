@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from jepalib.data.convert import convert
 from jepalib.data.store import JetStore
 from jepalib.errors import JepalibError
+from jepalib.schema import CLASSES
 from jepalib.training.pretrain import diagnose, pretrain
 from jepalib.training.runs import Run
 
@@ -95,6 +96,32 @@ def test_snapshots_are_run_folders_of_their_own(trained, store_path, quick, tmp_
     assert not torch.equal(networks[0], networks[1])
     assert not torch.equal(networks[2], networks[3])
     assert lines(run.path) == lines(trained.path)  # taking them changes nothing
+
+
+def test_of_some_classes_no_other_jet_is_read(store_path, quick, tmp_path, monkeypatch):
+    read, labels = JetStore.read, []
+
+    def spied(store, rows):
+        jets = read(store, rows)
+        labels.append(jets.labels)
+        return jets
+
+    monkeypatch.setattr(JetStore, "read", spied)
+    classes = ("QCD", "Tbl")
+    run = pretrain(quick(steps=6, classes=classes), store_path, tmp_path / "some", quiet=True)
+    assert sorted(set(torch.cat(labels).tolist())) == [CLASSES.index(name) for name in classes]
+    assert run.manifest["classes"] == list(classes)
+    assert run.manifest["training_jets"] == 120 - run.manifest["left_out"]  # 60 % of 100 jets of each
+    assert Run.open(run.path).config.classes == classes
+    labels.clear()
+    run = pretrain(quick(steps=3, classes=classes, max_jets=30), store_path, tmp_path / "few", quiet=True)
+    assert set(torch.cat(labels).tolist()) <= {CLASSES.index(name) for name in classes}
+    assert run.manifest["training_jets"] == 30 - run.manifest["left_out"]
+
+
+def test_classes_that_are_not_there_are_named(store_path, quick, tmp_path):
+    with pytest.raises(JepalibError, match="unknown 'gluon'; there are H4q"):
+        pretrain(quick(classes=("QCD", "gluon")), store_path, tmp_path / "other", quiet=True)
 
 
 def test_a_snapshot_beyond_the_run_is_said(store_path, quick, tmp_path, capsys):
