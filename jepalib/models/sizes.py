@@ -1,4 +1,4 @@
-"""The sizes of the Particle Transformer, from Nano (a CPU) to Huge."""
+"""The sizes of the Particle Transformer, from Atto and Nano (a CPU) to Huge."""
 
 from __future__ import annotations
 
@@ -46,7 +46,14 @@ PAIR = (64, 64, 64)
 # plain, the class block there is for JP-JEPA at this size. The slides do not tell their feed-forward;
 # with ParT's, four times as wide, the networks would have 57.4 M and 2.0 M parameters, with one six
 # times as wide they have the 76 M and 2.6 M that the slides count (a gated one would, too).
+#
+# Nano and the three below it are ours: no paper has networks so small. They make the axis of
+# parameters of `13_scaling` on a CPU. Each is half as wide as the next and a block shallower, with
+# heads of 8 channels, what the CPU kernels take whole.
 SIZES: dict[str, Size] = {
+    "atto": Size(8, (8, 32, 8), 1, 1, 1, (8, 8, 8), 8, 1, 1, 1),
+    "femto": Size(16, (16, 64, 16), 2, 2, 1, (16, 16, 16), 16, 2, 1, 1),
+    "pico": Size(32, (32, 128, 32), 4, 3, 1, (32, 32, 32), 24, 4, 1, 1),
     "nano": Size(64, (64, 256, 64), 8, 4, 1, (32, 32, 32), 48, 8, 2, 1),
     "mini": Size(128, (128, 512, 128), 8, 8, 2, PAIR, 64, 8, 4, 1),
     "tiny": Size(192, (192, 512, 192), 8, 12, 3, PAIR, 96, 8, 6, 1),
@@ -60,8 +67,11 @@ SIZES: dict[str, Size] = {
 # HEP-JEPA (arXiv:2502.03933): 12 blocks of width 128 make its 2.5 M parameters, here called
 # mini; `embed` are the two halves of the mini-PointNet, and the encoder has no class token.
 # The predictor's size is not published: half as wide and half as deep, as in Point-JEPA, with
-# heads of 16 channels, a whole vector of the CPU kernels.
+# heads of 16 channels, a whole vector of the CPU kernels. Those below mini are ours.
 PATCH_SIZES: dict[str, Size] = {
+    "atto": Size(8, (8, 16), 1, 1, 0, (8, 8, 8), 8, 1, 1, 0),
+    "femto": Size(16, (16, 32), 1, 2, 0, (16, 16, 16), 16, 1, 1, 0),
+    "pico": Size(32, (32, 64), 2, 3, 0, (32, 32, 32), 24, 2, 1, 0),
     "nano": Size(64, (64, 128), 4, 4, 0, (32, 32, 32), 48, 3, 2, 0),
     "mini": Size(128, (64, 128), 8, 12, 0, PAIR, 64, 4, 6, 0),
 }

@@ -16,6 +16,8 @@ from jepalib.methods.p_jepa import PJEPAConfig
 from jepalib.methods.supervised import SupervisedConfig
 from jepalib.training.config import PretrainConfig, override, setting_names
 
+CPU_SIZES = ("atto", "femto", "pico", "nano")  # of short runs on two cores: Nano, and those below it
+
 # What each size changes in the published setting (JP-JEPA Tables 6 and 7): Small needs a
 # lower rate, more decay in the predictor and clipping; Nano is made for two CPU cores,
 # where a run has thousands of steps and not half a million, so that the teacher follows
@@ -33,7 +35,7 @@ PUBLISHED = PretrainConfig(
 def jp_jepa(size: str) -> PretrainConfig:
     """JP-JEPA at a size."""
     config = replace(PUBLISHED, size=size)
-    if size == "nano":
+    if size in CPU_SIZES:
         objective = replace(_quick_teacher(config.objective), probes=("pid", "td", "lmv"))
         return _small(replace(config, objective=objective))
     if size != "mini":
@@ -49,27 +51,27 @@ def hep_jepa(size: str) -> PretrainConfig:
     """
     objective = HEPJEPAConfig()
     config = PretrainConfig(method="hep-jepa", size=size, inputs="kin", objective=objective)
-    if size != "nano":
+    if size not in CPU_SIZES:
         return replace(config, steps=200_000, batch_size=2048, warmup=0.075)
     return _small(replace(config, objective=_quick_teacher(objective)))
 
 
 def p_jepa(size: str) -> PretrainConfig:
     """P-JEPA at a size; "p-jepa" is that of the slides, which tell no rates, steps or batches: JP-JEPA's."""
-    objective = PJEPAConfig() if size != "nano" else _quick_teacher(PJEPAConfig())
+    objective = PJEPAConfig() if size not in CPU_SIZES else _quick_teacher(PJEPAConfig())
     return replace(jp_jepa(size), method="p-jepa", objective=objective)
 
 
 def jet_targets(size: str) -> PretrainConfig:
     """Jet-level targets at a size, otherwise as JP-JEPA."""
-    objective = JetTargetsConfig() if size != "nano" else _quick_teacher(JetTargetsConfig())
+    objective = JetTargetsConfig() if size not in CPU_SIZES else _quick_teacher(JetTargetsConfig())
     return replace(jp_jepa(size), method="jet-targets", objective=objective)
 
 
 def supervised(size: str) -> PretrainConfig:
     """Training with labels at a size: HEP-JEPA's encoder and inputs unless `encoder`, `inputs` say others."""
     config = PretrainConfig(method="supervised", size=size, inputs="kin", objective=SupervisedConfig())
-    return _small(config) if size == "nano" else replace(config, steps=200_000)
+    return _small(config) if size in CPU_SIZES else replace(config, steps=200_000)
 
 
 def _quick_teacher(objective: Any) -> Any:

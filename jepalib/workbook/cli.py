@@ -103,7 +103,11 @@ def simulate(
     files_per_class: Annotated[int, typer.Option(help="Files that a class is split over.")] = 1,
     seed: Seed = 0,
     workers: Workers = None,
-    dataset: Annotated[str, typer.Option(help="jetclass, top or quark-gluon.")] = "jetclass",
+    dataset: Annotated[str, typer.Option(help="jetclass, top, quark-gluon or lhco.")] = "jetclass",
+    signal_events: Annotated[
+        int | None,
+        typer.Option(help="Of lhco, whose jets per class are events; as many as background if not given."),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Simulate jets in JetClass format (OUT/SPLIT/PROCESS_NNN.root), or a twin of another data set."""
@@ -112,7 +116,7 @@ def simulate(
     files = simulate_jets(
         out,
         split,
-        jets_per_class,
+        jets_per_class if signal_events is None else (jets_per_class, signal_events),
         classes=words(classes) or None,
         files_per_class=files_per_class,
         seed=seed,
@@ -145,7 +149,7 @@ def pretrain(
     data: Annotated[Path, typer.Option(help="Store that `jepalib convert` made.")],
     run: Annotated[Path, typer.Option(help="Run folder; an unfinished one is gone on with.")],
     method: Annotated[str, typer.Option(help="jp-jepa, hep-jepa, p-jepa or supervised.")] = "jp-jepa",
-    size: Annotated[str, typer.Option(help="Size of the encoder, nano to huge.")] = "nano",
+    size: Annotated[str, typer.Option(help="Size of the encoder, atto to huge.")] = "nano",
     settings: Settings = [],  # noqa: B006  typer wants a plain default and copies it
     processes: Annotated[
         int, typer.Option(help="Processes that share every batch: one per GPU, or per few CPU cores.")
