@@ -1,23 +1,56 @@
-"""A jet in some fifty numbers, computed from the jet itself: targets for learning without labels.
+"""A jet in some hundred numbers, computed from the jet itself: targets for learning without labels.
 
-Kinematics, substructure, content and displacement: what a physicist would write down of a jet
-before knowing what it came from. No label enters. Energies are relative to the sum of the
-constituents' pT where a name begins with z.
+Kinematics, substructure, content, displacement, subjets and energy correlations: what a physicist
+would write down of a jet before knowing what it came from. No label enters. Energies are relative
+to the sum of the constituents' pT where a name begins with z.
 """
 
 from __future__ import annotations
+
+from itertools import combinations
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from jepalib.cones import find_cones
 from jepalib.jets import Jets
 from jepalib.kinematics import EPS, invariant_mass
+from jepalib.schema import PARTICLE_COLUMN
 
 KINDS = ("isChargedHadron", "isNeutralHadron", "isPhoton", "isElectron", "isMuon")
 SIGNIFICANCES = (2.0, 5.0, 10.0)  # of the impact parameters, in their errors
 CONES = (0.1, 0.2, 0.4)  # radii around the axis
 LEADING = 4  # hardest constituents with numbers of their own
+SUBJETS = 4  # of the hardest, with numbers of their own
+GROUPS = [group for size in (2, 3) for group in combinations(range(SUBJETS), size)]  # with a mass
+OF_SUBJETS = (
+    "z",
+    "r",
+    "log_mass",
+    "log_multiplicity",
+    "charge",
+    "z_lepton",
+    "n_d0",
+    "z_d0",
+    "log_displaced_mass",
+)
+ANGLES = (
+    0.01,
+    0.02,
+    0.04,
+    0.06,
+    0.09,
+    0.13,
+    0.18,
+    0.24,
+    0.31,
+    0.4,
+    0.5,
+    0.65,
+    0.8,
+)  # between two constituents
+PLACES = [PARTICLE_COLUMN[name] for name in ("deta", "dphi")]
 CHARGE_POWER = 0.5  # κ of the jet charge, Krohn et al., arXiv:1209.2421
 NUMBERS = (
     "log_mass", "log_pt", "girth", "width", "pt_dispersion", *(f"z_within_{cone}" for cone in CONES),
@@ -26,6 +59,9 @@ NUMBERS = (
     *(f"{what}_{name}_{cut:g}" for name in ("d0", "dz") for cut in SIGNIFICANCES for what in "nz"),
     "log_displaced_mass", "log_mean_d0",
     *(f"{what}_hardest_{n + 1}" for n in range(LEADING) for what in "zr"),
+    *(f"{what}_subjet_{n + 1}" for n in range(SUBJETS) for what in OF_SUBJETS),
+    *(f"log_mass_subjets_{''.join(str(n + 1) for n in group)}" for group in GROUPS),
+    *(f"correlation_{bin}" for bin in range(len(ANGLES) + 1)),
 )  # fmt: skip
 
 
@@ -43,6 +79,8 @@ def jet_summary(jets: Jets) -> Float[Tensor, "jets numbers"]:
         **_content(jets, sums),
         **_displacement(jets, sums),
         **_leading(jets, sums),
+        **_subjets(jets, sums),
+        **_correlations(jets, sums),
     }
     return torch.stack([numbers[name] for name in NUMBERS], dim=1)
 
@@ -102,18 +140,22 @@ def _content(jets: Jets, sums: _Sums) -> dict[str, Tensor]:
 def _displacement(jets: Jets, sums: _Sums) -> dict[str, Tensor]:
     charged, numbers = jets.column("charge") != 0, {}
     for name in ("d0", "dz"):
-        value, error = jets.column(f"{name}val").double(), jets.column(f"{name}err").double()
-        known = charged & (error > 0)  # a track without an error is not displaced
-        significance = value.abs() / error.clamp_min(1e-6) * known
+        significance = _significance(jets, name)
         for cut in SIGNIFICANCES:
             chosen = significance > cut
             numbers[f"n_{name}_{cut:g}"], numbers[f"z_{name}_{cut:g}"] = sums.count_and_share(chosen)
         if name == "d0":
             momentum = jets.particles[:, :4].double() * (significance > SIGNIFICANCES[1])[:, None]
             numbers["log_displaced_mass"] = invariant_mass(sums.over_jet(momentum)).log1p()
-            mean = sums.over_jet(value.abs() * charged * sums.z)
+            mean = sums.over_jet(jets.column("d0val").double().abs() * charged * sums.z)
             numbers["log_mean_d0"] = (mean + 1e-4).log()
     return numbers
+
+
+def _significance(jets: Jets, name: str) -> Float[Tensor, " particles"]:
+    """Impact parameter in its errors; 0 for neutral particles and tracks without an error."""
+    value, error = jets.column(f"{name}val").double(), jets.column(f"{name}err").double()
+    return value.abs() / error.clamp_min(1e-6) * ((jets.column("charge") != 0) & (error > 0))
 
 
 def _leading(jets: Jets, sums: _Sums) -> dict[str, Tensor]:
@@ -125,3 +167,59 @@ def _leading(jets: Jets, sums: _Sums) -> dict[str, Tensor]:
         numbers[f"z_hardest_{n + 1}"] = torch.where(there, sums.z[place], 0.0)
         numbers[f"r_hardest_{n + 1}"] = torch.where(there, sums.r[place], 0.0)
     return numbers
+
+
+def _subjets(jets: Jets, sums: _Sums) -> dict[str, Tensor]:
+    """Each of the hardest cones as a small jet, and the masses of two and of three of them; 0 without it."""
+    cones, charge = find_cones(jets, SUBJETS), jets.column("charge").double()
+    lepton = (jets.column("isElectron") + jets.column("isMuon")).double()
+    displaced = (_significance(jets, "d0") > SIGNIFICANCES[0]).double()
+    p4, numbers, momenta = jets.particles[:, :4].double(), {}, []
+    for n in range(SUBJETS):
+        inside = (cones.member == n).double()
+        momenta.append(sums.over_jet(p4 * inside[:, None]))
+        values = {
+            "z": sums.over_jet(inside * sums.z),
+            "r": cones.axes[:, n].norm(dim=1),
+            "log_mass": invariant_mass(momenta[n]).log1p(),
+            "log_multiplicity": sums.over_jet(inside).log1p(),
+            "charge": sums.over_jet(inside * charge * sums.z**CHARGE_POWER),
+            "z_lepton": sums.over_jet(inside * lepton * sums.z),
+            "n_d0": sums.over_jet(inside * displaced).log1p(),
+            "z_d0": sums.over_jet(inside * displaced * sums.z),
+            "log_displaced_mass": invariant_mass(sums.over_jet(p4 * (inside * displaced)[:, None])).log1p(),
+        }
+        numbers |= {f"{name}_subjet_{n + 1}": value for name, value in values.items()}
+    for group in GROUPS:
+        there = momenta[group[-1]][:, 3] > 0
+        mass = invariant_mass(sum(momenta[n] for n in group)).log1p()
+        name = "".join(str(n + 1) for n in group)
+        numbers[f"log_mass_subjets_{name}"] = torch.where(there, mass, 0.0)
+    return numbers
+
+
+def _correlations(jets: Jets, sums: _Sums) -> dict[str, Tensor]:
+    """Energy-energy correlator: Σ 2 z_a z_b of the pairs whose distance is in each bin of `ANGLES`.
+
+    P. Komiske et al., arXiv:2201.07800; pairs of different constituents only.
+    """
+    first, second = _pairs(jets)
+    places, z = jets.particles[:, PLACES], sums.z.float()
+    apart = (places[first] - places[second]).norm(dim=1)
+    bins = torch.bucketize(apart, torch.tensor(ANGLES, device=apart.device))
+    place = sums.jet[first] * (len(ANGLES) + 1) + bins
+    table = z.new_zeros(len(jets) * (len(ANGLES) + 1)).index_add_(0, place, 2 * z[first] * z[second])
+    columns = table.view(len(jets), -1).double().unbind(1)
+    return {f"correlation_{bin}": column for bin, column in enumerate(columns)}
+
+
+def _pairs(jets: Jets) -> tuple[Tensor, Tensor]:
+    """Places of both constituents of every pair within each jet, each pair once."""
+    later = (
+        jets.offsets[1:][jets.jet_of_particle]
+        - 1
+        - torch.arange(jets.offsets[-1], device=jets.offsets.device)
+    )
+    first = torch.repeat_interleave(later)
+    rank = torch.arange(len(first), device=first.device) - (later.cumsum(0) - later)[first]
+    return first, first + 1 + rank

@@ -1,4 +1,4 @@
-"""Jet-level targets: from a part of a jet, predict some fifty numbers of the whole of it.
+"""Jet-level targets: from a part of a jet, predict a hundred numbers of the whole of it.
 
 Self-supervised, for the numbers (`jepalib.summary`) come from the jet itself. Beyond the
 published methods: at small budgets it teaches the class token more for each jet seen than
@@ -29,8 +29,8 @@ from jepalib.summary import NUMBERS, jet_summary
 
 ABOUT = """\
 **Jet-level targets** hide a random part of a jet's constituents and ask the class token of the rest for about
-fifty numbers of the *whole* jet: mass, substructure, how many constituents of which kind, how many displaced
-tracks. All of them are computed from the jet itself, no label enters. What is kept afterwards is the moving
+a hundred numbers of the *whole* jet: mass, substructure, how many constituents of which kind, how many displaced
+tracks, the hardest subjets and their masses, energy correlations. All of them are computed from the jet itself, no label enters. What is kept afterwards is the moving
 average of the network."""
 LARGEST = 5.0  # standardised targets are cut there, so that no tail rules the loss
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from made_jets import make_jets
 
+from jepalib.cones import find_cones
 from jepalib.data.store import JetStore
 from jepalib.errors import JepalibError
 from jepalib.masking import MaskConfig
@@ -48,6 +49,52 @@ def test_numbers_of_a_jet_written_by_hand(jets):
     }  # fmt: skip
     for name, value in wanted.items():
         assert float(number(jet, name)) == pytest.approx(value, abs=1e-6), name
+
+
+def test_subjets_and_correlations_written_by_hand(jets):
+    """Two prongs half a radian apart, of two and of one constituent, and a soft one in between."""
+    jet = jets.take([0])
+    particles = torch.zeros(4, 16)
+    for row, (pt, place) in enumerate(((60.0, 0.25), (30.0, -0.26), (8.0, 0.30), (2.0, 0.0))):
+        particles[row, :4] = torch.tensor([pt * math.cos(place), pt * math.sin(place), 0.0, pt])
+        particles[row, PARTICLE_COLUMN["dphi"]] = place
+    particles[1, PARTICLE_COLUMN["isElectron"]] = 1
+    jet = replace(jet, particles=particles, offsets=torch.tensor([0, 4]))
+    cones = find_cones(jet, 3)
+    assert cones.member.tolist() == [0, 1, 0, 2]
+    centre = (60 * 0.25 + 8 * 0.30) / 68
+    assert cones.axes[0, :, 1].tolist() == pytest.approx([centre, -0.26, 0.0])
+    masses = [math.sqrt(2 * 60 * 8 * (1 - math.cos(0.05))), math.sqrt(2 * 60 * 30 * (1 - math.cos(0.51)))]
+    both = math.sqrt(masses[0] ** 2 + masses[1] ** 2 + 2 * 8 * 30 * (1 - math.cos(0.56)))
+    wanted = {
+        "z_subjet_1": 0.68, "z_subjet_2": 0.30, "z_subjet_3": 0.02, "z_subjet_4": 0.0,
+        "r_subjet_1": centre, "log_multiplicity_subjet_1": math.log(3), "z_lepton_subjet_2": 0.30,
+        "log_mass_subjet_1": math.log1p(masses[0]), "log_mass_subjets_12": math.log1p(both),
+        "log_mass_subjets_14": 0.0,
+        "correlation_3": 2 * 0.6 * 0.08,  # 0.04 to 0.06
+        "correlation_11": 2 * 0.3 * (0.6 + 0.08), "correlation_13": 0.0,  # 0.51 and 0.56
+    }  # fmt: skip
+    for name, value in wanted.items():
+        assert float(number(jet, name)) == pytest.approx(value, abs=1e-4), name
+
+
+def test_cones_hold_what_is_near_and_nothing_twice(jets, store_path):
+    some = JetStore.open(store_path).read(range(100))
+    cones, jet = find_cones(some, 4), some.jet_of_particle
+    places = torch.stack([some.column("deta"), some.column("dphi")], 1).double()
+    pt = torch.hypot(some.column("px"), some.column("py"))
+    for n in range(4):
+        here = cones.member == n
+        seeded = torch.zeros(len(some), dtype=torch.bool)
+        apart = (places - cones.axes[jet, n]).norm(dim=1)
+        for one in range(len(some)):
+            left = (jet == one) & ((cones.member >= n) | (cones.member < 0))
+            if left.any():  # the hardest that is left is in this cone
+                assert cones.member[left][pt[left].argmax()] == n
+                seeded[one] = True
+        assert (apart[here] < 0.2).float().mean() > 0.99  # a seed may be left behind by its axis
+        near = (apart < 0.2) & seeded[jet]
+        assert ((cones.member[near] >= 0) & (cones.member[near] <= n)).all()
 
 
 def test_numbers_are_finite_and_do_not_know_the_label(jets, store_path):
