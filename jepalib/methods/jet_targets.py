@@ -29,9 +29,9 @@ from jepalib.summary import NUMBERS, jet_summary
 
 ABOUT = """\
 **Jet-level targets** hide a random part of a jet's constituents and ask the class token of the rest for about
-a hundred numbers of the *whole* jet: mass, substructure, how many constituents of which kind, how many displaced
-tracks, the hardest subjets and their masses, energy correlations. All of them are computed from the jet itself, no label enters. What is kept afterwards is the moving
-average of the network."""
+a hundred numbers of the *whole* jet: mass, substructure, how many constituents of which kind, how many
+displaced tracks, the hardest subjets and their masses, energy correlations. All of them are computed from the
+jet itself, no label enters. What is kept afterwards is the moving average of the network."""
 LARGEST = 5.0  # standardised targets are cut there, so that no tail rules the loss
 
 
