@@ -106,7 +106,7 @@ def simulate(
     dataset: Annotated[str, typer.Option(help="jetclass, top, quark-gluon or lhco.")] = "jetclass",
     signal_events: Annotated[
         int | None,
-        typer.Option(help="Of lhco, whose jets per class are events; as many as background if not given."),
+        typer.Option(help="Of lhco, where jets per class are background events; as many if not given."),
     ] = None,
     quiet: Quiet = False,
 ) -> None:

@@ -124,7 +124,7 @@ def test_a_repeated_call_makes_only_what_is_missing(dataset: str, tmp_path: Path
 
 def test_wrong_arguments_are_refused_before_anything_is_made(tmp_path: Path) -> None:
     for call, message in (
-        ({"dataset": "lhco"}, "unknown data set 'lhco'; choose one of jetclass, top, quark-gluon"),
+        ({"dataset": "tops"}, "unknown data set 'tops'; choose one of jetclass, top, quark-gluon, lhco"),
         ({"dataset": "top", "classes": ["QCD"]}, "every file of top holds both classes"),
     ):
         with pytest.raises(JepalibError, match=message):

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from jepalib.data.simulation.branches import read_parameters
+from jepalib.data.simulation.dijets import DATASET as DIJETS
+from jepalib.data.simulation.dijets import DijetTask, make_dijets, read_event_parameters
 from jepalib.data.simulation.processes import require
 from jepalib.data.simulation.produce import MAX_FILES, SPLITS, FileTask, make_file
 from jepalib.data.simulation.twin_files import read_twin_parameters
@@ -24,13 +26,18 @@ from jepalib.progress import Progress
 from jepalib.schema import CLASSES
 
 POLL = 0.2  # seconds between looks at the workers
-Task = FileTask | TwinTask
+Task = FileTask | TwinTask | DijetTask
+KINDS: dict[type, tuple[Callable, Callable]] = {  # how a file is made, and how it tells what it is
+    FileTask: (make_file, read_parameters),
+    TwinTask: (make_twin, read_twin_parameters),
+    DijetTask: (make_dijets, read_event_parameters),
+}
 
 
 def simulate(
     out: Path,
     split: str,
-    jets_per_class: int,
+    jets_per_class: int | tuple[int, int],
     classes: Sequence[str] | None = None,
     files_per_class: int = 1,
     seed: int = 0,
@@ -41,7 +48,8 @@ def simulate(
     """Make simulated JetClass files OUT/<split>/<Process>_<NNN>.root.
 
     Or, with `dataset` "top" or "quark-gluon", files in the layout of these public data
-    sets, OUT/<split>/top_<NNN>.h5 or QG_jets_<NNN>.npz, which hold both classes, mixed.
+    sets, OUT/<split>/top_<NNN>.h5 or QG_jets_<NNN>.npz, which hold both classes, mixed; with
+    "lhco" files of the LHC Olympics, OUT/<split>/events_anomalydetection_<NNN>.h5, which hold events.
 
     A file's content follows from (seed, class, split, number) alone, whatever the
     workers; a longer JetClass file begins with the jets of a shorter one. Finished files of an
@@ -50,13 +58,14 @@ def simulate(
     Args:
         out: folder of the data set.
         split: "train", "val" or "test"; different random streams, folders of their own.
-        jets_per_class: jets of each class, spread over its files.
+        jets_per_class: jets of each class, spread over its files; of "lhco" events, of which a pair of
+            numbers gives background and signal (0 for none).
         classes: some of `schema.CLASSES`; all by default (JetClass only).
         files_per_class: files of each class; files at all where they hold both.
         seed: of the whole data set, 0 or larger.
         workers: processes, one file at a time each; all available cores by default.
         quiet: no progress, and no table of jets/s per class in the end.
-        dataset: "jetclass", "top" or "quark-gluon".
+        dataset: "jetclass", "top", "quark-gluon" or "lhco".
 
     Returns:
         All files of the call, old and new, in the order of the classes.
@@ -67,24 +76,28 @@ def simulate(
     """
     names = tuple(CLASSES if classes is None else classes)
     workers = len(os.sched_getaffinity(0)) if workers is None else workers
-    _check(split, names, jets_per_class, files_per_class, seed, workers)
     _check_dataset(dataset, classes)
+    jets, signal = _numbers(jets_per_class, dataset)
+    _check(split, names, jets, files_per_class, seed, workers)
     for module in ("pythia8mc", "fastjet"):
         require(module)
-    folder, shares = Path(out) / split, list(enumerate(_shares(jets_per_class, files_per_class)))
-    tasks: list[Task] = (
-        [FileTask(folder, name, split, number, jets, seed) for name in names for number, jets in shares]
-        if dataset == "jetclass"
-        else [TwinTask(folder, dataset, split, number, jets, seed) for number, jets in shares]
-    )
+    folder, shares = Path(out) / split, list(enumerate(_shares(jets, files_per_class)))
+    if dataset == "jetclass":
+        tasks = [FileTask(folder, name, split, number, n, seed) for name in names for number, n in shares]
+    elif dataset == DIJETS:
+        signals = _shares(signal, files_per_class)
+        tasks = [DijetTask(folder, split, number, n, signals[number], seed) for number, n in shares]
+    else:
+        tasks = [TwinTask(folder, dataset, split, number, n, seed) for number, n in shares]
     missing = [task for task in tasks if not _finished(task)]
     if missing:
         _prepare(missing[0].folder)
-        with Progress(sum(task.jets for task in missing), "simulate", unit="jets", quiet=quiet) as bar:
+        unit = "events" if dataset == DIJETS else "jets"
+        with Progress(sum(task.jets for task in missing), "simulate", unit=unit, quiet=quiet) as bar:
             rates = _Rates(bar, missing)
             _run(missing, min(workers, len(missing)), rates)
         if not quiet:
-            print(rates.table())
+            print(rates.table(unit))
     return [task.path for task in tasks]
 
 
@@ -108,11 +121,22 @@ def _check(split: str, names: Sequence[str], jets: int, files: int, seed: int, w
 
 
 def _check_dataset(dataset: str, classes: Sequence[str] | None) -> None:
-    if dataset not in ("jetclass", *TWINS):
-        known = ", ".join(["jetclass", *TWINS])
-        raise JepalibError(f"simulate: unknown data set {dataset!r}; choose one of {known}")
-    if dataset in TWINS and classes is not None:
+    known = ("jetclass", *TWINS, DIJETS)
+    if dataset not in known:
+        raise JepalibError(f"simulate: unknown data set {dataset!r}; choose one of {', '.join(known)}")
+    if dataset != "jetclass" and classes is not None:
         raise JepalibError(f"simulate: every file of {dataset} holds both classes; leave the classes out")
+
+
+def _numbers(jets_per_class: int | tuple[int, int], dataset: str) -> tuple[int, int]:
+    """Jets of each class; of events those of background and of signal."""
+    if isinstance(jets_per_class, int):
+        return jets_per_class, jets_per_class
+    if dataset != DIJETS:
+        raise JepalibError(f"simulate: {dataset} has as many jets of each class; give one number")
+    if jets_per_class[1] < 0:
+        raise JepalibError(f"simulate: {jets_per_class[1]} signal events; give 0 or more")
+    return jets_per_class
 
 
 def _shares(jets: int, files: int) -> list[int]:
@@ -129,7 +153,7 @@ def _finished(task: Task) -> bool:
     """
     if not task.path.exists():
         return False
-    found = (read_parameters if isinstance(task, FileTask) else read_twin_parameters)(task.path)
+    found = KINDS[type(task)][1](task.path)
     for key, wanted in task.parameters.items():
         if found.get(key) != wanted:
             raise JepalibError(
@@ -182,9 +206,9 @@ class _Rates:
     def _rate(self, name: str) -> float:
         return self.jets[name] / self._seconds(name)
 
-    def table(self) -> str:
+    def table(self, unit: str = "jets") -> str:
         """Jets, seconds from the first file's begin to the last one's end, and jets/s, by class."""
-        lines = [f"{'class':<12}{'jets':>9}{'seconds':>10}{'jets/s':>9}"]
+        lines = [f"{'class':<12}{unit:>9}{'seconds':>10}{unit + '/s':>9}"]
         for name in self.begun:
             lines.append(
                 f"{name:<12}{self.jets[name]:>9}{self._seconds(name):>10.1f}{self._rate(name):>9.1f}"
@@ -203,7 +227,7 @@ def _run(tasks: list[Task], workers: int, rates: _Rates) -> None:
 
 
 def _make(task: Task, report: Callable[[int], None]) -> None:
-    (make_file if isinstance(task, FileTask) else make_twin)(task, report)
+    KINDS[type(task)][0](task, report)
 
 
 # --- worker processes -----------------------------------------------------------------
