@@ -51,7 +51,7 @@ PAIR = (64, 64, 64)
 # parameters of `13_scaling` on a CPU. Each is half as wide as the next and a block shallower, with
 # heads of 8 channels, what the CPU kernels take whole.
 SIZES: dict[str, Size] = {
-    "atto": Size(8, (8, 32, 8), 1, 1, 1, (8, 8, 8), 8, 1, 1, 1),
+    "atto": Size(8, (8, 32, 8), 1, 1, 1, (8, 8, 8), 16, 1, 1, 1),
     "femto": Size(16, (16, 64, 16), 2, 2, 1, (16, 16, 16), 16, 2, 1, 1),
     "pico": Size(32, (32, 128, 32), 4, 3, 1, (32, 32, 32), 24, 4, 1, 1),
     "nano": Size(64, (64, 256, 64), 8, 4, 1, (32, 32, 32), 48, 8, 2, 1),
@@ -69,7 +69,7 @@ SIZES: dict[str, Size] = {
 # The predictor's size is not published: half as wide and half as deep, as in Point-JEPA, with
 # heads of 16 channels, a whole vector of the CPU kernels. Those below mini are ours.
 PATCH_SIZES: dict[str, Size] = {
-    "atto": Size(8, (8, 16), 1, 1, 0, (8, 8, 8), 8, 1, 1, 0),
+    "atto": Size(8, (8, 16), 1, 1, 0, (8, 8, 8), 16, 1, 1, 0),
     "femto": Size(16, (16, 32), 1, 2, 0, (16, 16, 16), 16, 1, 1, 0),
     "pico": Size(32, (32, 64), 2, 3, 0, (32, 32, 32), 24, 2, 1, 0),
     "nano": Size(64, (64, 128), 4, 4, 0, (32, 32, 32), 48, 3, 2, 0),

@@ -231,6 +231,7 @@ class Pretraining:
     def _write_networks(self, folder: Run) -> None:
         folder.write_weights("teacher", self.method.encoder)
         folder.write_weights("student", self.method.student)
+        folder.write_rest(self.method)
 
     def _write_manifest(self, folder: Run) -> None:
         extra = {"jets_seen": self.jets_seen(self.step), "left_out": self.stream.left_out}

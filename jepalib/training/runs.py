@@ -4,6 +4,7 @@ config.json          the complete configuration, unknown keys refused
 metrics.jsonl        one object a line: step, jets_seen, loss and its parts, diagnostics
 student.safetensors  weights, written with every checkpoint
 teacher.safetensors
+rest.safetensors     what else the objective has: predictor, heads, statistics
 resume.pt            everything needed to go on: weights, optimiser, step, sums
 failure.txt          why the last attempt ended early, where it could still say so
 manifest.json        written last: versions, seed, data hash, git revision, wall time
@@ -29,6 +30,7 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 import jepalib
 from jepalib.errors import JepalibError
@@ -36,6 +38,8 @@ from jepalib.methods.registry import find_method
 from jepalib.models.encoders import EncoderConfig, build_encoder
 from jepalib.run_status import FAILURE, METRICS, read_metrics
 from jepalib.training.config import PretrainConfig, config_from_dict
+
+NETWORKS, REST = ("student", "teacher"), "rest"  # files of weights
 
 
 class Run:
@@ -159,6 +163,27 @@ class Run:
         network.load_state_dict(load_file(file))
         return network.eval()
 
+    def method(self) -> torch.nn.Module:
+        """The whole method as it was trained (student, teacher, predictor, heads), in evaluation mode.
+
+        Raises:
+            JepalibError: a part of it is not here.
+        """
+        c = self.config
+        module = find_method(c.method).module(c.size, c.objective, c.inputs, c.micro_batch)
+        state = {}
+        for name in [*(name for name in NETWORKS if hasattr(module, name)), REST]:
+            file = self.path / f"{name}.safetensors"
+            if not file.is_file():
+                raise JepalibError(
+                    f"{self.path} has no {file.name}: no checkpoint was written yet, or by an earlier jepalib; "
+                    "pre-train again into another folder"
+                )
+            prefix = "" if name == REST else f"{name}."
+            state |= {prefix + key: value for key, value in load_file(file).items()}
+        module.load_state_dict(state)
+        return module.eval()
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder: two processes that write one run would destroy it.
@@ -179,10 +204,18 @@ class Run:
                 write_atomically(self.path / FAILURE, f"{str(error) or type(error).__name__}\n")
                 raise
 
+    def write_rest(self, method: torch.nn.Module) -> None:
+        """What a method has beside student and teacher."""
+        networks = tuple(f"{name}." for name in NETWORKS)
+        self._write_state(REST, {k: v for k, v in method.state_dict().items() if not k.startswith(networks)})
+
     def write_weights(self, name: str, network: torch.nn.Module) -> None:
         """`name`.safetensors, replaced in one go."""
+        self._write_state(name, network.state_dict())
+
+    def _write_state(self, name: str, state: Mapping[str, Tensor]) -> None:
         temporary = self.path / f".{name}.tmp"
-        weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+        weights = {k: v.detach().cpu().contiguous() for k, v in state.items()}
         temporary.write_bytes(save(weights))
         os.replace(temporary, self.path / f"{name}.safetensors")
 
