@@ -176,7 +176,7 @@ class Run:
             file = self.path / f"{name}.safetensors"
             if not file.is_file():
                 raise JepalibError(
-                    f"{self.path} has no {file.name}: no checkpoint was written yet, or by an earlier jepalib; "
+                    f"{self.path} has no {file.name}: no checkpoint yet, or one of an earlier jepalib; "
                     "pre-train again into another folder"
                 )
             prefix = "" if name == REST else f"{name}."

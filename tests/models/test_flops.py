@@ -102,7 +102,7 @@ def test_a_step_of_every_method_costs_what_its_parts_do(name: str) -> None:
     whole = sum(encoder_flops(method.student.eval(), jets).values())
     assert set(found) == set(KINDS)
     assert 0.5 * whole < sum(found.values()) < 7 * whole
-    assert (found["attention"] > 0) and (found["pairs"] > 0)
+    assert min(found["attention"], found["pairs"]) > 0
 
 
 def test_a_teacher_costs_one_pass_and_probes_nothing() -> None:
