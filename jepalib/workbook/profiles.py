@@ -66,10 +66,27 @@ class Profile:
     smear_widths: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4)
     dead_sides: tuple[float, ...] = (0.1, 0.2, 0.4, 0.8)
     shifts_mm: tuple[float, ...] = (0.02, 0.1, 0.5)
+    # scaling
+    scaling_sizes: tuple[str, ...] = ("nano", "tiny", "small", "mini")  # unique jets are varied with the last
+    scaling_jets: tuple[int, ...] = (10_000, 100_000, 1_000_000, 10_000_000)
+    scaling_views: tuple[int, ...] = (1_000_000, 3_000_000, 10_000_000, 30_000_000, 60_000_000, 100_000_000)
+    scaling_batch: int = 1024
+    scaling_seeds: tuple[int, ...] = (0, 1, 2)
+    scaling_probe_jets: int = 50_000
     # jets as pictures
     display_jets: int = 5_000
     gallery_jets: int = 8
     attention_jets: int = 500
+    # bump hunt
+    background_events: int = 200_000
+    signal_events: int = 2_000
+    injections: tuple[int, ...] = (0, 100, 200, 400, 800)
+    hunt_seeds: int = 10
+    hunt_folds: int = 5
+    hunt_toys: int = 1_000
+    efficiencies: tuple[float, ...] = (0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002)
+    announced_cut: float = 0.02
+    trees: int = 10
     seed: int = 0
 
 
@@ -118,6 +135,19 @@ LAPTOP = replace(
     ablation_steps=150,
     ablation_batch=64,
     probe_jets=5_000,
+    background_events=10_000,
+    signal_events=300,
+    injections=(0, 50, 100),
+    hunt_seeds=3,
+    hunt_toys=200,
+    efficiencies=(0.2, 0.1, 0.05, 0.02, 0.01),
+    trees=3,
+    scaling_sizes=("atto", "femto", "pico", "nano"),
+    scaling_jets=(300, 1_000, 3_000),
+    scaling_views=(1_500, 3_000, 6_000, 12_000),
+    scaling_batch=64,
+    scaling_seeds=(0, 1),
+    scaling_probe_jets=2_000,
 )
 SMOKE = replace(
     LAPTOP,
@@ -160,6 +190,21 @@ SMOKE = replace(
     smear_widths=(0.2,),
     dead_sides=(0.2, 0.8),
     shifts_mm=(0.1,),
+    background_events=900,
+    signal_events=60,
+    injections=(0, 40),
+    hunt_seeds=1,
+    hunt_folds=2,
+    hunt_toys=20,
+    efficiencies=(0.5, 0.2),
+    announced_cut=0.2,
+    trees=1,
+    scaling_sizes=("atto", "femto", "pico"),
+    scaling_jets=(60, 150),
+    scaling_views=(200, 400, 800),
+    scaling_batch=32,
+    scaling_seeds=(0,),
+    scaling_probe_jets=200,
 )
 PROFILES = {"smoke": SMOKE, "laptop": LAPTOP, "paper": PAPER}
 
