@@ -9,11 +9,11 @@ background of both is drawn from one distribution, so nothing else tells A from 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float, Int
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
@@ -23,8 +23,6 @@ from sklearn.preprocessing import StandardScaler
 
 from jepalib.errors import JepalibError
 from jepalib.evaluation.representation import ITERATIONS, REGULARISATION
-from jepalib.evaluation.sic import SicCurve, sic_curve
-from jepalib.evaluation.tagging import MIN_PASSING
 from jepalib.schema import JET_COLUMN
 
 Features = Float[np.ndarray, "events features"]
@@ -197,74 +195,61 @@ def _both(y: Int[np.ndarray, " events"]) -> None:
         )
 
 
-# --- experiments -----------------------------------------------------------------------
+# --- arms ------------------------------------------------------------------------------
 
 Scores = tuple[Float[np.ndarray, " test_backgrounds"], Float[np.ndarray, " test_signals"]]
-Arm = Callable[[Draw, int], Scores]  # pseudo-experiment and seed to scores of the test samples
 
 
-def on_features(background: Backgrounds, signal: Signals, fit: Fit = fit_trees) -> Arm:
+@runtime_checkable
+class Arm(Protocol):
+    """One way to search: trained on the samples of a pseudo-experiment, it scores the test samples."""
+
+    @property
+    def pools(self) -> tuple[int, int]:
+        """Background and signal events that there are to draw from."""
+
+    def __call__(self, drawn: Draw, seed: int) -> Scores:
+        """Train with this seed, and score the test samples."""
+
+
+@dataclass(frozen=True)
+class OnFeatures:
     """A classifier that tells A from B by features: embeddings, observables, anything.
 
-    Args:
+    Attributes:
         background, signal: features of the whole pools, the same columns.
     """
 
-    def arm(drawn: Draw, seed: int) -> Scores:
-        inside = np.concatenate([background[drawn.b], signal[drawn.signal]])
-        score = _fitted(background[drawn.a], inside, fit, seed)
-        return score(background[drawn.test_background]), score(signal[drawn.test_signal])
+    background: Backgrounds
+    signal: Signals
+    fit: Fit = fit_trees
 
-    return arm
+    @property
+    def pools(self) -> tuple[int, int]:
+        """Background and signal events that there are to draw from."""
+        return len(self.background), len(self.signal)
+
+    def __call__(self, drawn: Draw, seed: int) -> Scores:
+        """Train on A against B."""
+        b = np.concatenate([self.background[drawn.b], self.signal[drawn.signal]])
+        return self._scores(self.background[drawn.a], b, drawn, seed)
+
+    def _scores(self, first: Backgrounds, second: Signals, drawn: Draw, seed: int) -> Scores:
+        sample = np.repeat([0, 1], [len(first), len(second)])
+        score = self.fit(np.concatenate([first, second]), sample, seed)
+        return score(self.background[drawn.test_background]), score(self.signal[drawn.test_signal])
 
 
-def supervised(background: Backgrounds, signal: Signals, fit: Fit = fit_trees) -> Arm:
+@dataclass(frozen=True)
+class Supervised(OnFeatures):
     """The upper bound: the same classifier, told the truth of every event that is not for testing.
 
     It learns all background of A and B against all signal, in B or not, so it hardly depends
     on the number of signal events in B.
     """
 
-    def arm(drawn: Draw, seed: int) -> Scores:
-        true_background = background[np.concatenate([drawn.a, drawn.b])]
-        true_signal = signal[np.concatenate([drawn.signal, drawn.spare_signal])]
-        score = _fitted(true_background, true_signal, fit, seed)
-        return score(background[drawn.test_background]), score(signal[drawn.test_signal])
-
-    return arm
-
-
-def _fitted(first: Backgrounds, second: Signals, fit: Fit, seed: int) -> Score:
-    return fit(np.concatenate([first, second]), np.repeat([0, 1], [len(first), len(second)]), seed)
-
-
-def scan(
-    arm: Arm,
-    pools: tuple[int, int],
-    sizes: Sizes,
-    signals: Sequence[int],
-    seeds: Sequence[int],
-    min_passing: int = MIN_PASSING,
-) -> tuple[pd.DataFrame, dict[int, list[SicCurve]]]:
-    """A classifier's SIC for several numbers of signal events and seeds.
-
-    Args:
-        pools, sizes: as in `draw`.
-        signals: numbers N of signal events in B.
-        seeds: of the pseudo-experiments and of the classifier.
-        min_passing: background events without which no SIC is quoted (NaN in the table).
-
-    Returns:
-        Table with columns signals, significance (S/√B of B), seed and those of
-        `SicCurve.figures`, and the curves by number of signal events, in the order of seeds.
-    """
-    rows, curves = [], {count: [] for count in signals}
-    for count in signals:
-        for seed in seeds:
-            drawn = draw(pools, sizes, count, seed)
-            curve = sic_curve(*arm(drawn, seed), min_passing)
-            curves[count].append(curve)
-            rows.append(
-                {"signals": count, "significance": drawn.significance, "seed": seed, **curve.figures()}
-            )
-    return pd.DataFrame(rows), curves
+    def __call__(self, drawn: Draw, seed: int) -> Scores:
+        """Train on background against signal."""
+        background = self.background[np.concatenate([drawn.a, drawn.b])]
+        signal = self.signal[np.concatenate([drawn.signal, drawn.spare_signal])]
+        return self._scores(background, signal, drawn, seed)

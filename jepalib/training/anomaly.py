@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ from torch import Tensor
 
 from jepalib.data.store import JetStore
 from jepalib.errors import JepalibError
-from jepalib.evaluation.search import Arm as SearchArm
 from jepalib.evaluation.search import Draw, Scores
 from jepalib.training.distributed import World
 from jepalib.training.few_shot import AdaptConfig, Arm, Training
@@ -55,6 +55,50 @@ class SampleTraining(Training):
         return float(np.mean([truth[labels == sample].mean() for sample in (0, 1)]))
 
 
+@dataclass(frozen=True)
+class TunedOnSamples:
+    """An arm of `evaluation.scan`: encoder and head trained to tell A from B. Made by `tuned_on_samples`.
+
+    Attributes:
+        run: a pre-training, whose encoder every training begins with; None for one from scratch.
+        store: where the jets are.
+        background, signal: rows of the store that are the pools.
+        scratch: begin with random weights, though the architecture is that of the run.
+    """
+
+    run: Path | None
+    store: Path
+    background: Int[np.ndarray, " backgrounds"]
+    signal: Int[np.ndarray, " signals"]
+    config: AdaptConfig
+    head: str
+    scratch: bool
+
+    @property
+    def pools(self) -> tuple[int, int]:
+        """Background and signal events that there are to draw from."""
+        return len(self.background), len(self.signal)
+
+    def __call__(self, drawn: Draw, seed: int) -> Scores:
+        """Train on A against B, and score the test samples at the best moment."""
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        pretraining = Run.open(self.run) if self.run is not None else None
+        encoder = None if pretraining is None or self.scratch else pretraining.encoder()
+        b = np.concatenate([self.background[drawn.b], self.signal[drawn.signal]])
+        test = np.concatenate([self.background[drawn.test_background], self.signal[drawn.test_signal]])
+        train, held = _held_out([self.background[drawn.a], b], seed)
+        jets = (TwoSamples(JetStore.open(self.store), b), held, test)
+        few = Arm(
+            self.config, pretraining, encoder, *jets, frozen=False, tokens=False, world=World(0, 1, device)
+        )
+        trial = {"rate": self.config.rates[0], "encoder_scale": self.config.encoder_scales[0]}
+        training = SampleTraining(few, self.head, train, seed, trial)
+        training.go()
+        training.classifier.load_state_dict(training.best.weights)
+        scores = training.scores(test)[:, 1].astype(np.float64)
+        return scores[: len(drawn.test_background)], scores[len(drawn.test_background) :]
+
+
 def tuned_on_samples(
     run: Path | None,
     store: JetStore,
@@ -62,8 +106,9 @@ def tuned_on_samples(
     signal: Int[np.ndarray, " signals"],
     config: AdaptConfig,
     head: str = "mlp",
-) -> SearchArm:
-    """An arm of `evaluation.search.scan`: encoder and head trained to tell A from B.
+    scratch: bool = False,
+) -> TunedOnSamples:
+    """An arm of `evaluation.scan`: encoder and head trained to tell A from B.
 
     The training is that of the few-shot table (`few_shot.Training`) with the labels A and B; a
     quarter of both samples is held out to choose its best moment. The first of the rates and of
@@ -72,34 +117,20 @@ def tuned_on_samples(
     Args:
         run: a pre-training, whose encoder every training begins with; None for one from scratch
             of the architecture that `config` names.
+        scratch: begin with random weights nonetheless: the network of the run without its training.
         store: where the jets are.
         background, signal: its rows that are the pools of `search.draw`.
         config: steps are those of the few-shot table for as many labels.
 
     Raises:
-        JepalibError: a row is in both pools, or the run is not finished.
+        JepalibError: a row is in both pools, or the run is not there or has no encoder yet.
     """
     background, signal = np.asarray(background), np.asarray(signal)
     if len(both := np.intersect1d(background, signal)):
         raise JepalibError(f"anomaly search: {len(both)} rows are background and signal (first {both[0]})")
-    pretraining = Run.open(run) if run is not None else None
-    encoder = pretraining.encoder() if pretraining is not None else None
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-    def arm(drawn: Draw, seed: int) -> Scores:
-        b = np.concatenate([background[drawn.b], signal[drawn.signal]])
-        test = np.concatenate([background[drawn.test_background], signal[drawn.test_signal]])
-        train, held = _held_out([background[drawn.a], b], seed)
-        jets = (TwoSamples(store, b), held, test)
-        few = Arm(config, pretraining, encoder, *jets, frozen=False, tokens=False, world=World(0, 1, device))
-        trial = {"rate": config.rates[0], "encoder_scale": config.encoder_scales[0]}
-        training = SampleTraining(few, head, train, seed, trial)
-        training.go()
-        training.classifier.load_state_dict(training.best.weights)
-        scores = training.scores(test)[:, 1].astype(np.float64)
-        return scores[: len(drawn.test_background)], scores[len(drawn.test_background) :]
-
-    return arm
+    if run is not None:
+        Run.open(run).encoder()
+    return TunedOnSamples(run, store.path, background, signal, config, head, scratch)
 
 
 def _held_out(

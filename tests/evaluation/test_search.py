@@ -13,14 +13,13 @@ from scipy.stats import norm
 from jepalib.errors import JepalibError
 from jepalib.evaluation.search import (
     HIGH_LEVEL,
+    OnFeatures,
     Sizes,
+    Supervised,
     draw,
     fit_linear,
     fit_trees,
     high_level,
-    on_features,
-    scan,
-    supervised,
 )
 from jepalib.evaluation.sic import RATES, sic_band, sic_curve
 from jepalib.schema import JET_COLUMN
@@ -184,15 +183,15 @@ BACKGROUND, SIGNAL = gaussians(POOLS[0], 0.0, 0), gaussians(POOLS[1], 3.0, 1)
 SIZES = Sizes(1500, 1500, 7000, 2000)
 
 
+def searched(arm, signals: int, seeds, sizes: Sizes = SIZES) -> list:
+    return [sic_curve(*arm(draw(arm.pools, sizes, signals, seed), seed)) for seed in seeds]
+
+
 @pytest.mark.parametrize("fit", [few_trees, fit_linear])
 def test_a_signal_in_b_is_found_without_labels(fit):
-    table, curves = scan(on_features(BACKGROUND, SIGNAL, fit), POOLS, SIZES, [300], [0, 1])
-    assert list(table["signals"]) == [300, 300]
-    assert table["significance"].iloc[0] == pytest.approx(300 / 1500**0.5)
-    best = max(norm.sf(norm.isf(f) - 3.0) / f**0.5 for f in curves[300][0].fpr)
-    assert (table["max_sic"] > 0.6 * best).all()
-    assert (table["max_sic"] < 1.15 * best).all()
-    assert [len(curves[300]), len(curves)] == [2, 1]
+    curves = searched(OnFeatures(BACKGROUND, SIGNAL, fit), 300, [0, 1])
+    best = max(norm.sf(norm.isf(f) - 3.0) / f**0.5 for f in curves[0].fpr)
+    assert all(0.6 * best < curve.maximum.value < 1.15 * best for curve in curves)
 
 
 @pytest.mark.parametrize("fit", [few_trees, fit_linear])
@@ -200,22 +199,19 @@ def test_b_without_signal_teaches_nothing(fit):
     """The signal, like background here, passes as often as it does."""
     useless = gaussians(POOLS[0], 0.0, 2), gaussians(POOLS[1], 0.0, 3)
     sizes = Sizes(800, 800, 7000, 2000)
-    _, curves = scan(on_features(*useless, fit), POOLS, sizes, [0], range(4))
-    for curve in curves[0]:
+    for curve in searched(OnFeatures(*useless, fit), 0, range(4), sizes):
         assert (np.abs(curve.tpr - curve.fpr) < 5 * np.sqrt(curve.fpr * (1 / 7000 + 1 / 2000))).all()
         assert curve.maximum.value < 1.1
     # A signal that differs: the score looks in a random direction, no better on average.
-    _, curves = scan(on_features(BACKGROUND, SIGNAL, fit), POOLS, sizes, [0], range(6))
-    band = sic_band(curves[0])
+    band = sic_band(searched(OnFeatures(BACKGROUND, SIGNAL, fit), 0, range(6), sizes))
     assert (band.mean < 1 + 3 * band.error / 6**0.5).all()
 
 
 def test_the_truth_does_better_and_more_signal_helps():
-    trees = on_features(BACKGROUND, SIGNAL, few_trees)
-    table, _ = scan(trees, POOLS, SIZES, [20, 500], [0, 1, 2])
-    means = table.groupby("signals")["sic_1e-2"].mean()
-    told, _ = scan(supervised(BACKGROUND, SIGNAL, few_trees), POOLS, SIZES, [20], [0, 1, 2])
-    bound = told["sic_1e-2"].mean()
+    trees, told = (kind(BACKGROUND, SIGNAL, few_trees) for kind in (OnFeatures, Supervised))
+    runs = {20: searched(trees, 20, range(3)), 500: searched(trees, 500, range(3))}
+    means = {count: np.mean([c.at(1e-2).value for c in curves]) for count, curves in runs.items()}
+    bound = np.mean([curve.at(1e-2).value for curve in searched(told, 20, range(3))])
     assert bound == pytest.approx(norm.sf(norm.isf(0.01) - 3.0) / 0.1, rel=0.1)  # the best there is
     assert means[20] < means[500] - 1
     assert means[500] < bound + 0.5
@@ -231,12 +227,12 @@ def test_the_supervised_bound_never_sees_a_test_event():
     rows = np.arange(100.0)[:, None]
     sizes = Sizes(20, 30, 40, 25)
     drawn = draw((100, 60), sizes, 5, 0)
-    background, signal = supervised(rows, 1000 + rows[:60], spy)(drawn, 0)
+    background, signal = Supervised(rows, 1000 + rows[:60], spy)(drawn, 0)
     ((x, y),) = seen
     assert not set(x[:, 0]) & (set(background) | set(signal))
     assert [(y == 0).sum(), (y == 1).sum()] == [50, 35]
     assert (x[y == 1] >= 1000).all()
-    on_features(rows, 1000 + rows[:60], spy)(drawn, 0)
+    OnFeatures(rows, 1000 + rows[:60], spy)(drawn, 0)
     x, y = seen[1]
     assert [(y == 0).sum(), (y == 1).sum(), (x[y == 1] >= 1000).sum()] == [20, 35, 5]
     assert not set(x[:, 0]) & (set(background) | set(signal))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import pickle
 
 import numpy as np
 import pytest
@@ -111,3 +112,16 @@ def test_samples_weigh_the_same_and_the_log_loss_decides(store):
 def test_pools_share_nothing(store):
     with pytest.raises(JepalibError, match="2 rows are background and signal"):
         tuned_on_samples(None, store, np.arange(10), np.arange(8, 20), config())
+
+
+def test_from_scratch_it_is_the_same_network_without_its_training(store, trained):
+    background, signal = rows_of(store, "QCD"), rows_of(store, "Tbqq")
+    drawn = draw((len(background), len(signal)), Sizes(30, 30, 40, 40), 20, 1)
+    tuned, scratch = (
+        tuned_on_samples(trained.path, store, background, signal, config(1), scratch=scratch)
+        for scratch in (False, True)
+    )
+    assert scratch.pools == (100, 100)
+    assert not np.allclose(tuned(drawn, 0)[0], scratch(drawn, 0)[0])
+    again = pickle.loads(pickle.dumps(scratch))  # as it goes to a worker
+    np.testing.assert_allclose(again(drawn, 0)[0], scratch(drawn, 0)[0], rtol=1e-5)
