@@ -1,4 +1,4 @@
-"""Physics augmentations of jets: rotation about the jet axis, smeared energies, boost along the beam.
+"""Physics augmentations of jets: rotation about the axis, smeared energies, boost along the beam; scaling.
 
 Computed in double precision and stored in single. Particle identification and impact
 parameters stay as they are; so do the soft-drop mass and the N-subjettiness of
@@ -19,6 +19,8 @@ from jepalib.kinematics import wrap_phi
 from jepalib.schema import JET_COLUMN, PARTICLE_COLUMN
 
 AXIS = [JET_COLUMN[name] for name in ("pt", "eta", "phi", "energy")]
+MOMENTUM = [PARTICLE_COLUMN[name] for name in ("px", "py", "pz", "energy")]
+SCALED = [JET_COLUMN[name] for name in ("pt", "energy", "sdmass")]
 PLACE = [PARTICLE_COLUMN[name] for name in ("deta", "dphi")]
 
 
@@ -178,3 +180,27 @@ def _rebuilt(jets: Jets, momenta: _Momenta) -> Jets:
     largest = pt.max() if len(pt) else 1.0
     order = torch.argsort(jet - 0.999 * pt / largest, stable=True)
     return replace(jets, particles=particles[order], observables=observables)
+
+
+def scaled_to(jets: Jets, pt: float) -> Jets:
+    """The same jets with all momenta and the soft-drop mass multiplied so that each jet has this pT.
+
+    Angles and what is relative to the jet stay. A jet then no longer tells the scale of its event, and an
+    encoder sees jets of the pT that it was trained on.
+
+    Args:
+        pt: GeV.
+
+    Raises:
+        JepalibError: it is not above 0, or a jet's is not.
+    """
+    own = jets.observable("pt")
+    if not (pt > 0 and (own > 0).all()):
+        raise JepalibError(
+            f"scaled_to: pT of {pt:g} GeV for jets from {float(own.min()):g} GeV; all must be above 0"
+        )
+    factor = pt / own
+    particles, observables = jets.particles.clone(), jets.observables.clone()
+    particles[:, MOMENTUM] *= factor[jets.jet_of_particle][:, None]
+    observables[:, SCALED] *= factor[:, None]
+    return replace(jets, particles=particles, observables=observables)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from made_jets import make_jets
 from torch import Tensor
 
-from jepalib.augment import AugmentConfig, augment, boost, rotate, smear
+from jepalib.augment import AugmentConfig, augment, boost, rotate, scaled_to, smear
 from jepalib.errors import JepalibError
 from jepalib.jets import Jets
-from jepalib.kinematics import four_vectors, rapidity, wrap_phi
+from jepalib.kinematics import four_vectors, model_inputs, rapidity, wrap_phi
 from jepalib.schema import JET_COLUMN
 
 COUNTS = [2, 128, 5, 40, 33, 17, 60, 3, 25, 90, 12, 8]
@@ -230,3 +230,28 @@ def test_single_particles_and_empty_jets(jets):
 def test_absurd_settings_are_refused(name, value):
     with pytest.raises(JepalibError, match=name):
         AugmentConfig(**{name: value})
+
+
+def test_scaling_changes_the_scale_alone(jets):
+    scaled = scaled_to(jets, 750.0)
+    factor = 750 / jets.observable("pt")
+    assert torch.allclose(scaled.observable("pt"), torch.tensor(750.0))
+    assert torch.allclose(four_vectors(scaled), four_vectors(jets) * factor[jets.jet_of_particle][:, None])
+    for name in ("energy", "sdmass"):
+        assert torch.allclose(scaled.observable(name), jets.observable(name) * factor)
+    for name in ("eta", "phi", "nparticles", "tau1", "tau4"):
+        assert (scaled.observable(name) == jets.observable(name)).all()
+    assert (scaled.particles[:, 4:] == jets.particles[:, 4:]).all()
+    assert torch.allclose(
+        model_inputs(scaled)[:, 2:], model_inputs(jets)[:, 2:], atol=1e-5
+    )  # all but ln pT, ln E
+    again = scaled_to(scaled_to(jets, 3.0), 750.0)
+    assert torch.allclose(again.particles, scaled.particles, rtol=1e-5)
+
+
+def test_no_scale_is_no_pt(jets):
+    with pytest.raises(JepalibError, match="all must be above 0"):
+        scaled_to(jets, 0.0)
+    jets.observables[1, JET_COLUMN["pt"]] = 0
+    with pytest.raises(JepalibError, match="for jets from 0 GeV"):
+        scaled_to(jets, 750.0)

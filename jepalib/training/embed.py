@@ -12,11 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from jaxtyping import Float
+from torch import nn
 
 from jepalib.data.datasets import entries_of_file, iterate_files
 from jepalib.errors import JepalibError
 from jepalib.jets import Jets
-from jepalib.models.pooling import pool, pooled_names
+from jepalib.models.pooling import jet_vector, pool, pooled_names
 from jepalib.progress import Progress
 from jepalib.training.classifiers import load_classifier
 from jepalib.training.runs import Run
@@ -98,6 +99,12 @@ def _write(
     if left_out:
         print(f"{title}: {left_out} of {total} jets cannot be read; their rows are NaN", file=sys.stderr)
     return total
+
+
+def jet_vectors(encoder: nn.Module, jets: Jets) -> Float[np.ndarray, "jets features"]:
+    """One vector per jet (`pooling.jet_vector`) of jets in memory, in their order."""
+    encoder = encoder.to(_device()).eval()
+    return _apply(lambda some: jet_vector(encoder(some)), jets)
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from jepalib.data.convert import convert
+from jepalib.data.lhc_olympics import DijetEvents, events_of, read_lhco, truth_of
 from jepalib.data.simulation import simulate
 from jepalib.data.store import JetStore, stratified_subset
 from jepalib.errors import JepalibError
@@ -74,6 +75,42 @@ def dataset_store(
     if store.dataset != dataset:
         raise JepalibError(f"{store.path} holds {store.dataset} jets, not {dataset}; give its own folder")
     return store
+
+
+def dijet_events(stage: Stage, lhco_file: str, background: int, signal: int, seed: int) -> DijetEvents:
+    """Events of the LHC Olympics: chosen from the public file, or of its simulated twin.
+
+    Args:
+        lhco_file: events_anomalydetection.h5, with truth bits; empty for the twin.
+        background, signal: how many of each.
+        seed: of the simulation, or of the choice.
+
+    Raises:
+        JepalibError: there is no such file, it has fewer events of a kind, or nothing is asked for.
+    """
+    if not lhco_file and not background:
+        raise JepalibError("no LHC Olympics events: give lhco_file, or numbers of events to simulate")
+    if not lhco_file:
+        folder = stage.run_dir / "data" / f"simulated-lhco-{background}-{signal}-seed{seed}"
+        files = TWIN_FILES if background >= SMALL_TWIN else 1
+        numbers = (background, signal)
+        simulate(folder / "files", "train", numbers, files_per_class=files, seed=seed, dataset="lhco")
+        store = _noted(stage, convert([folder / "files"], folder / "store", workers=files))
+        return events_of(store.read(np.arange(len(store))))
+    path = stage.depends(lhco_file)
+    truth, rng, rows = truth_of(path), np.random.default_rng(seed), []
+    for bit, wanted in enumerate((background, signal)):
+        there = np.flatnonzero(truth == bit)
+        if wanted > len(there):
+            kind = ("background", "signal")[bit]
+            raise JepalibError(
+                f"{path}: {wanted} {kind} events are asked for, it has {len(there)} with this truth bit"
+            )
+        rows.append(rng.choice(there, wanted, replace=False))
+    events, account = read_lhco(path, np.sort(np.concatenate(rows)), quiet=False)
+    dropped = {reason: number for reason, number in account.dropped.items() if number}
+    print(f"{path}: {len(events)} events; jets dropped: {dropped or 'none'}")
+    return events
 
 
 def own_store(stage: Stage, data_dir: str) -> JetStore:

@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 from scipy.stats import binom, kstest, norm, poisson
 
 from jepalib.errors import JepalibError
-from jepalib.evaluation.bump_hunt import fold_scores, hunt, sculpting, select
+from jepalib.evaluation.bump_hunt import (
+    by_mass,
+    dijet_features,
+    drawn_masses,
+    fit_discriminant,
+    fold_scores,
+    global_p,
+    hunt,
+    null_p_values,
+    sculpting,
+    select,
+)
 from jepalib.evaluation.search import fit_linear, fit_trees
 from jepalib.evaluation.spectrum import (
     DIJET,
@@ -310,3 +321,55 @@ def test_features_that_know_the_mass_carve_a_bump_and_are_caught():
     assert sculpting(mass, carved.passed) < 1e-10
     assert abs(honest.excess.z) < 3.5
     assert honest.sculpting > 1e-3
+
+
+# --- dijets ---------------------------------------------------------------------------------
+
+
+def test_the_lighter_jet_comes_first():
+    masses = np.array([[500.0, 100.0], [90.0, 510.0]])
+    first, second = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[5.0, 6.0], [7.0, 8.0]])
+    assert by_mass(masses, first, second).tolist() == [[5, 6, 1, 2], [3, 4, 7, 8]]
+    tau21 = np.array([[0.4, 0.2], [0.3, 0.5]])
+    assert dijet_features(masses, tau21).tolist() == [[100, 400, 0.2, 0.4], [90, 420, 0.3, 0.5]]
+
+
+def test_the_discriminant_finds_a_direction_among_many_features():
+    rng = np.random.default_rng(0)
+    y = np.arange(1000) % 2
+    x = rng.normal(size=(1000, 100))
+    x[:, 3] += 1.5 * y
+    score = fit_discriminant(x, y, 0)
+    other = rng.normal(size=(2000, 100))
+    assert np.corrcoef(score(other), other[:, 3])[0, 1] > 0.8
+    assert (score(other) == fit_discriminant(x, y, 1)(other)).all()
+
+
+# --- hunts without a bump ---------------------------------------------------------------------
+
+
+def test_masses_are_drawn_from_the_fit_whatever_the_signal():
+    mass, _, _ = events(4000, 400, 3)
+    background = fit_sidebands(np.histogram(mass, WINDOW.edges)[0], WINDOW)
+    drawn = drawn_masses(background, WINDOW, 50_000, np.random.default_rng(0))
+    share = background.expected / background.expected.sum()
+    found = np.histogram(drawn, WINDOW.edges)[0]
+    assert found.sum() == 50_000
+    assert (np.abs(found - 50_000 * share) < 5 * np.sqrt(50_000 * share)).all()
+
+
+def test_hunts_without_a_bump_have_uniform_p_values():
+    mass, x, _ = events(2500, 60, 4)
+    background = fit_sidebands(np.histogram(mass, WINDOW.edges)[0], WINDOW)
+    p = null_p_values(x, background, WINDOW, [0.3, 0.1], 60, folds=2, seed=1)
+    assert p.shape == (60, 2)
+    assert all(kstest(column, "uniform").pvalue > 0.01 for column in p.T)
+    assert np.corrcoef(p.T)[0, 1] > 0.2  # the cuts share events
+    again = null_p_values(x, background, WINDOW, [0.3, 0.1], 2, folds=2, seed=1)
+    assert (again == p[:2]).all()
+
+
+def test_the_smallest_of_several_p_values_is_compared_with_the_smallest_of_toys():
+    null = np.array([[0.5, 0.04], [0.9, 0.8], [0.02, 0.3], [0.6, 0.7]])
+    assert global_p(np.array([0.2, 0.05]), null) == (0.5, 2)
+    assert global_p(np.array([0.2, 0.001]), null) == (0.25, 0)

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from public_files import lhco_table, write_lhco
 
 from jepalib.errors import JepalibError
 from jepalib.workbook import inputs
@@ -64,3 +65,24 @@ def test_another_data_set_is_simulated_or_ones_own(stage: Stage, two_files: Path
     twin = inputs.dataset_store(stage, "quark-gluon", "", {"train": 3, "test": 2}, 0)
     assert twin.classes == ("gluon", "quark")
     assert {name: len(twin.rows(name)) for name in ("train", "test")} == {"train": 6, "test": 4}
+
+
+def test_dijet_events_are_simulated_once_or_chosen_from_a_file(stage: Stage, tmp_path: Path) -> None:
+    twin = inputs.dijet_events(stage, "", 3, 2, 0)
+    assert sorted(twin.signal.tolist()) == [False, False, False, True, True]
+    assert inputs.dijet_events(stage, "", 3, 2, 0).mjj.tolist() == twin.mjj.tolist()
+    file = write_lhco(
+        tmp_path / "events_anomalydetection.h5", lhco_table([(40, 30)] * 8)
+    )  # every other is signal
+    chosen = inputs.dijet_events(stage, str(file), 3, 2, 0)
+    assert int(chosen.signal.sum()) == 2
+    assert len(chosen) == 5
+    assert file in stage.paths
+    assert chosen.event.tolist() == inputs.dijet_events(stage, str(file), 3, 2, 0).event.tolist()
+    assert chosen.event.tolist() != inputs.dijet_events(stage, str(file), 3, 2, 1).event.tolist()
+    with pytest.raises(JepalibError, match="9 background events are asked for, it has 4"):
+        inputs.dijet_events(stage, str(file), 9, 2, 0)
+    with pytest.raises(JepalibError, match="give lhco_file, or numbers"):
+        inputs.dijet_events(stage, "", 0, 2, 0)
+    with pytest.raises(JepalibError, match="no such file"):
+        inputs.dijet_events(stage, "nowhere.h5", 3, 2, 0)
