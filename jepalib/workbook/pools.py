@@ -49,13 +49,13 @@ def search_store(stage: Stage, data_dir: str, jets: Mapping[str, int], seed: int
 
 
 def class_rows(store: JetStore, name: str, number: int, seed: int) -> Int[np.ndarray, " rows"]:
-    """Rows of so many test jets of a class that have two constituents or more, rising.
+    """Rows of so many test jets of a class, rising.
 
     Raises:
         JepalibError: there are fewer.
     """
     rows = np.asarray(store.rows("test"))
-    rows = rows[(store.labels[rows] == store.classes.index(name)) & (store.counts[rows] >= 2)]
+    rows = rows[store.labels[rows] == store.classes.index(name)]
     if len(rows) < number:
         raise JepalibError(
             f"{store.path}: {number} test jets of {name} are needed, there are {len(rows)}; give a larger "

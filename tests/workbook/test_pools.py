@@ -21,7 +21,7 @@ def test_rows_are_test_jets_of_the_class(store_path: Path) -> None:
     assert set(rows.tolist()) <= set(np.asarray(store.rows("test")).tolist())
     assert (store.labels[rows] == CLASSES.index("Tbl")).all()
     assert class_rows(store, "Tbl", 12, 1).tolist() != rows.tolist()
-    with pytest.raises(JepalibError, match="21 test jets of Tbl are needed, there are"):
+    with pytest.raises(JepalibError, match="21 test jets of Tbl are needed, there are 20"):
         class_rows(store, "Tbl", 21, 0)
 
 
