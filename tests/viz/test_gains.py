@@ -1,0 +1,49 @@
+"""Gains over training from scratch: differences of means, with intervals, drawn where the tables say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from jepalib.errors import JepalibError
+from jepalib.viz import gains
+
+
+def table() -> pd.DataFrame:
+    rows = []
+    for labels, level in ((500, 0.5), (2000, 0.6)):
+        for seed, noise in enumerate((-0.01, 0.0, 0.01)):
+            common = {"labels": labels, "seed": seed}
+            rows.append({**common, "mode": "from-scratch", "jets_pretrained": 0, "accuracy": level + noise})
+            for views, gain in ((1e5, 0.02), (1e6, 0.1)):
+                one = {"mode": "fine-tuned", "jets_pretrained": views, "accuracy": level + gain + noise}
+                rows.append(common | one)
+    return pd.DataFrame(rows)
+
+
+def test_gains_are_differences_of_means_with_an_interval():
+    found = gains.gains(table())
+    assert found.gain.tolist() == pytest.approx([0.02, 0.1, 0.02, 0.1])
+    assert found.error.tolist() == pytest.approx([np.sqrt(2 * 0.01**2 / 3)] * 4)
+    assert found.word.tolist() == ["no difference beyond the spread", "a gain"] * 2
+
+
+def test_figures_draw_means_and_gains():
+    figure = gains.by_views(table())
+    assert [ax.get_title() for ax in figure.axes] == ["500 labels", "2,000 labels"]
+    curve, level = figure.axes[1].lines
+    assert curve.get_ydata() == pytest.approx([0.62, 0.7])
+    assert level.get_ydata() == pytest.approx([0.6, 0.6])
+    (ax,) = gains.gain_by_views(table()).axes
+    assert ax.get_xscale() == "log"
+    lines = [bars.lines[0] for bars in ax.containers]
+    assert [line.get_ydata().tolist() for line in lines] == [pytest.approx([0.02, 0.1])] * 2
+    assert ax.get_legend_handles_labels()[1] == ["500 labels", "2,000 labels"]
+
+
+def test_what_cannot_be_compared_is_refused():
+    with pytest.raises(JepalibError, match="no labels with both frozen and from-scratch"):
+        gains.gains(table(), "frozen")
+    with pytest.raises(JepalibError, match=r"lacks .*jets_pretrained"):
+        gains.by_views(table().drop(columns="jets_pretrained"))
