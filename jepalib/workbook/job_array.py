@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jepalib.errors import JepalibError
-from jepalib.workbook import ablations
+from jepalib.workbook import ablations, scaling
 from jepalib.workbook.runner import plan
 from jepalib.workbook.sweeps import PointJob, Sweep, point_jobs
 
 # By collecting notebook; the arguments are parameters of that notebook.
-SWEEPS: dict[str, Callable[..., Sweep]] = {"07_ablations": ablations.sweep}
+SWEEPS: dict[str, Callable[..., Sweep]] = {"07_ablations": ablations.sweep, "13_scaling": scaling.sweep}
 
 
 def planned(name: str, profile: str, settings: Sequence[str], out: Path | None) -> list[PointJob]:

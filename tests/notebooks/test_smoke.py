@@ -246,6 +246,57 @@ def test_robustness_has_every_arm_under_every_condition(out: Path) -> None:
     assert config == with_dropout
 
 
+def test_search_has_every_arm_and_pretraining_without_the_signals(out: Path) -> None:
+    found = values(out, "12_anomaly_search")
+    assert found["jets"] == {"QCD": 360, "Hbb": 60, "Wqq": 60, "Tbqq": 80}
+    ways = [
+        "embedding, trees",
+        "embedding, linear",
+        "untrained, trees",
+        "untrained, linear",
+        "observables, trees",
+    ]
+    bounds = ["observables, supervised", "embedding, supervised"]
+    assert set(found["max_sic"]) == {f"{way}, {count}" for way in ways for count in (8, 40)} | {
+        f"{name}, 40" for name in [*bounds, "fine-tuned", "from scratch"]
+    }
+    assert all(1 <= value < 10 for value in found["max_sic"].values())
+    assert found["max_sic"]["observables, supervised, 40"] > 1.3  # tops against QCD, told the truth
+    assert found["trainings"] == (5 * 2 * 2 + 2 * 2 + 2) + 5 * 3 * 2 + 2 * 3 * 2
+    assert found["quoted"] == {"max_sic": 26, "sic_1e-2": 0, "sic_1e-3": 0, "sic_1e-4": 0}  # of 200 jets
+    words = {"a gain", "a loss", "no difference beyond the spread", "one seed, spread unknown"}
+    assert set(found["verdicts"].values()) <= words
+    assert found["verdicts"]["fine-tuned / from scratch"] == "one seed, spread unknown"
+    assert set(found["by_signal"]["embedding, linear"]) == {"Hbb", "Wqq", "Tbqq"}
+    assert {sum(words.values()) for words in found["ahead"].values()} == {3}
+    assert found["unseen"]["six classes"] == ["QCD", "Hbb", "Hcc", "Hgg", "H4q", "Hqql"]
+    assert len(found["unseen"]["ten classes"]) == 10
+    assert max(found["unseen_jets"].values()) <= 300  # 50 of each of six classes, and as many of ten
+    assert set(found["lost"]) == {"seen by both", "new to the six-class encoder"}
+    table = pd.read_csv(found["table"])
+    assert table["sic_1e-2"].isna().all()
+    assert table.significance.max() == pytest.approx(40 / 80**0.5)
+
+
+def test_scaling_measures_every_size_and_finds_the_frontier(out: Path) -> None:
+    found = values(out, "13_scaling")
+    assert (found["points"], found["seeds"]) == (5, 1)
+    assert list(found["parameters"]) == ["atto", "femto", "pico"]
+    assert list(found["parameters"].values()) == sorted(found["parameters"].values())
+    costs = found["step_flops"]
+    assert 5 * costs["atto"] < 2 * costs["femto"] < costs["pico"]
+    assert set(found["loss"]) == {f"{size}, {views}" for size in costs for views in (200, 400, 800)}
+    assert found["loss"]["pico, 800"] < found["loss"]["pico, 200"]
+    assert 0.1 < min(found["loss"].values()) < max(found["loss"].values()) < 1
+    assert found["frontier"][0] == "atto, 200"
+    assert {"views", "unique jets", "parameters"} <= set(found["exponents"]["loss"])
+    assert found["exponents"]["loss"]["views"] > 0
+    assert set(found["determined"]["error"]) <= set(found["exponents"]["error"])
+    assert len(found["unique_loss"]) == 3
+    kept = json.loads((out / "13_scaling" / "points" / "pico-60-seed0" / "result.json").read_text())["values"]
+    assert (kept["unique"], len(kept["measured"])) == (60, 1)
+
+
 def test_report_holds_everything_and_needs_nothing(out: Path) -> None:
     page = (out / "index.html").read_text()
     for name in NAMES:

@@ -35,7 +35,7 @@ def test_there_is_a_text_for_each_notebook() -> None:
     assert names == [path.stem for path in TEXTS]
     assert [name[:2] for name in names] == [f"{n:02d}" for n in range(len(names))]
     assert len(names) >= 8
-    assert [path.stem for path in POINTS] == [path.stem for path in POINT_TEXTS] == ["ablation"]
+    assert [path.stem for path in POINTS] == [path.stem for path in POINT_TEXTS] == ["ablation", "scaling"]
 
 
 @pytest.mark.parametrize("path", TEXTS + POINT_TEXTS, ids=lambda p: p.stem)
