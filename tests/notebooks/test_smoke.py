@@ -297,6 +297,25 @@ def test_scaling_measures_every_size_and_finds_the_frontier(out: Path) -> None:
     assert (kept["unique"], len(kept["measured"])) == (60, 1)
 
 
+def test_bump_hunt_is_whole_and_its_toys_are_right(out: Path) -> None:
+    found = values(out, "14_bump_hunt")
+    assert found["events"]["background"] > 300
+    assert (
+        found["shares"]["signal"] > 0.55 > 0.35 > found["shares"]["background"] > 0.1
+    )  # 3.3 to 3.7 TeV of 2.7 to 5.1
+    assert found["trap"]["as they are"]["shaped"] < 0.01 * found["trap"]["regression for each part"]["shaped"]
+    arms = ["pre-trained", "untrained", "physicist's four"]
+    assert list(found["observed"]) == [f"{arm}, {count}" for arm in arms for count in (0, 40)]
+    assert all(abs(found["observed"][f"{arm}, 0"]) < 4 for arm in arms)
+    assert max(found["observed"].values()) > 1.5
+    assert all(low < middle < high for middle, low, high in found["expected"].values())
+    assert min(found["uniform"].values()) > 1e-3  # 20 toys
+    assert 1 / 20 <= found["global_p"] <= 1
+    table = pd.read_csv(found["table"])
+    assert len(table) == 3 * 2 * 3  # arms, numbers of signal events, cuts with none
+    assert (table[(table.signals == 40) & (table.cut == 1)]["kept mean"] == 1).all()
+
+
 def test_report_holds_everything_and_needs_nothing(out: Path) -> None:
     page = (out / "index.html").read_text()
     for name in NAMES:
