@@ -61,9 +61,9 @@ def sic_against_signal(
 ) -> Figure:
     """SIC against the number of signal events in B; the upper axis has S/√B before any cut.
 
-    Small points, set a little to the right, are single seeds, lines their mean; bars add the
-    standard deviation over seeds and the binomial error of the test events in squares. Where a
-    seed has no value (too little background passes) there is no point.
+    Small points are single seeds, lines their mean; bars add the standard deviation over seeds and
+    the binomial error of the test events in squares. Classifiers stand a little beside one another.
+    Where a seed has no value (too little background passes) there is no point.
 
     Args:
         table: `evaluation.search.scan` of several classifiers with a column `arm`, all with one size of B.
@@ -87,8 +87,10 @@ def sic_against_signal(
         )
     figure = new_figure(0.8 * PAGE, 3.6)
     ax = figure.subplots()
-    for arm, (color, dash, marker) in zip(arms, CURVES):
-        _points(ax, rows[rows["arm"] == arm], metric, (color, dash, marker), arm)
+    for place, (arm, look) in enumerate(zip(arms, CURVES)):
+        beside = 1.045 ** (place - (len(arms) - 1) / 2)
+        own = rows[rows["arm"] == arm]
+        _points(ax, own.assign(signals=own["signals"] * beside), metric, look, arm)
     for (name, value), dash in zip((bounds or {}).items(), ("-", "--", "-.")):
         ax.axhline(value, color=GREY, linestyle=dash, linewidth=1, label=name)
     ax.axhline(1, color="black", linestyle=":", linewidth=1, label="no cut")
@@ -110,8 +112,7 @@ def _points(ax: Axes, rows: pd.DataFrame, metric: str, look: tuple[str, str, str
         mean.index, mean, error, color=color, linestyle=dash, marker=marker, capsize=2, elinewidth=1,
         label=label,
     )  # fmt: skip
-    beside = 1.06 * rows["signals"]  # where the mean's marker does not cover them
-    ax.scatter(beside, rows[metric], s=8, color=color, edgecolors="black", linewidths=0.3, zorder=3)
+    ax.scatter(rows["signals"], rows[metric], s=5, color=color, edgecolors="black", linewidths=0.3, zorder=3)
 
 
 def _signal_axes(ax: Axes, signals: Sequence[int], ratio: float) -> None:
