@@ -280,7 +280,7 @@ def test_search_has_every_arm_and_pretraining_without_the_signals(out: Path) -> 
 
 def test_scaling_measures_every_size_and_finds_the_frontier(out: Path) -> None:
     found = values(out, "13_scaling")
-    assert (found["points"], found["seeds"]) == (5, 1)
+    assert (found["points"], found["seeds"]) == (4, 1)
     assert list(found["parameters"]) == ["atto", "femto", "pico"]
     assert list(found["parameters"].values()) == sorted(found["parameters"].values())
     costs = found["step_flops"]
@@ -289,10 +289,10 @@ def test_scaling_measures_every_size_and_finds_the_frontier(out: Path) -> None:
     assert found["loss"]["pico, 800"] < found["loss"]["pico, 200"]
     assert 0.1 < min(found["loss"].values()) < max(found["loss"].values()) < 1
     assert found["frontier"][0] == "atto, 200"
-    assert {"views", "unique jets", "parameters"} <= set(found["exponents"]["loss"])
+    assert set(found["exponents"]["loss"]) == {"views", "parameters", "operations"}  # two unique numbers make no law
     assert found["exponents"]["loss"]["views"] > 0
     assert set(found["determined"]["error"]) <= set(found["exponents"]["error"])
-    assert len(found["unique_loss"]) == 3
+    assert list(found["unique_loss"]) == ["60", "500"]
     kept = json.loads((out / "13_scaling" / "points" / "pico-60-seed0" / "result.json").read_text())["values"]
     assert (kept["unique"], len(kept["measured"])) == (60, 1)
 
@@ -308,6 +308,7 @@ def test_bump_hunt_is_whole_and_its_toys_are_right(out: Path) -> None:
     assert set(found["observed"]) == {f"{arm}, {count}" for arm in arms for count in (0, 40)}
     assert all(abs(found["observed"][f"{arm}, 0"]) < 4 for arm in arms)
     assert max(found["observed"].values()) > 1.5
+    assert all(found["asimov"][f"{arm}, 40"] > 0.3 > abs(found["asimov"][f"{arm}, 0"]) for arm in arms)
     assert all(low < middle < high for middle, low, high in found["expected"].values())
     assert min(found["uniform"].values()) > 1e-3  # 20 toys
     assert 1 / 20 <= found["global_p"] <= 1
