@@ -117,7 +117,7 @@ def fit_power_law(
     rng = np.random.default_rng(seed)
     drawn = spread * np.sqrt(freedom / rng.chisquare(freedom, REPLICAS))
     noise = rng.standard_normal((REPLICAS, len(x))) * drawn[:, None]
-    replicas = _best(x / unit, np.maximum(curve * (1 + noise), 1e-3 * curve), with_floor)
+    replicas = _best(x / unit, curve * np.exp(np.clip(noise, -5, 5)), with_floor)
     tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
     low, high = np.quantile(replicas[:, 1], tails)
     inner = np.quantile(replicas[:, 1], [0.1587, 0.8413])

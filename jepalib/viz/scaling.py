@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, ScalarFormatter
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter, NullLocator, ScalarFormatter
 
 from jepalib.errors import JepalibError
 from jepalib.evaluation.scaling import CONFIDENCE, PowerLaw
@@ -44,6 +44,7 @@ def scaling_axes(
     """
     figure = new_figure(PAGE, 2.75 * -(-len(rows) // 2) + 0.1)
     grid = figure.subplots(-(-len(rows) // 2), 2, squeeze=False, sharey=True)
+    drawn = pd.concat([table[what] for table in rows.values() if what in table] or [pd.Series(dtype=float)])
     for ax, (axis, table) in zip(grid.flat, rows.items()):
         column = _checked(axis, table, columns, what)
         color, _, marker = CURVES[0]
@@ -55,7 +56,7 @@ def scaling_axes(
             means.x, means.y, color=color, marker=marker, markerfacecolor="white",
             linestyle="", markersize=6, label="mean",
         )  # fmt: skip
-        _logarithmic(ax)
+        _logarithmic(ax, table[column], drawn)
         ax.set_xlabel(X_TITLES[axis])
         ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, columnspacing=1, handlelength=1.4)
     for ax in grid[:, 0]:
@@ -100,7 +101,7 @@ def compute_frontier(
     )  # fmt: skip
     if law is not None:
         _law(ax, law, chosen.flops.to_numpy(), "black")
-    _logarithmic(ax)
+    _logarithmic(ax, table.flops, table[what])
     ax.set_xlabel(X_TITLES["operations"])
     ax.set_ylabel(title)
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -117,18 +118,32 @@ def _law(ax: Axes, law: PowerLaw, x: np.ndarray, color: str) -> None:
     ax.plot(fine, law(fine), color=color, linewidth=1, label=f"b = {law.exponent:.2f}{error}{floor}")
 
 
-def _logarithmic(ax: Axes) -> None:
-    """Both scales logarithmic; on the vertical one, of less than a decade, numbers at 1, 1.5, 2, 3, 5, 7."""
+def _logarithmic(ax: Axes, x: pd.Series, y: pd.Series) -> None:
+    """Both scales logarithmic and as long as the points, which a band may leave; numbers within a decade."""
     ax.set_xscale("log")
     ax.set_yscale("log")
-    low, high = ax.get_ylim()
-    steps = (1, 1.5, 2, 3, 5, 7) if high < 6 * low else (1, 2, 5)
-    if high < 1.7 * low:
-        steps = (1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.7, 2, 2.2, 2.5, 2.8, 3, 3.3, 3.6, 4, 4.5, 5, 5.5, 6, 7, 8, 9)
-    ax.yaxis.set_major_locator(LogLocator(subs=steps, numticks=30))
+    for axis, limits, values in ((ax.xaxis, ax.set_xlim, x), (ax.yaxis, ax.set_ylim, y)):
+        low, high = float(values.min()), float(values.max())
+        beyond = max((high / low) ** 0.15, 1.04)
+        limits(low / beyond, high * beyond)
+        axis.set_major_locator(LogLocator(subs=_steps(high / low), numticks=30))
+        axis.set_minor_formatter(NullFormatter())
+    ax.xaxis.set_major_formatter(
+        LogFormatterSciNotation(labelOnlyBase=False, minor_thresholds=(np.inf, np.inf))
+    )
     ax.yaxis.set_major_formatter(ScalarFormatter())
     ax.yaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _steps(ratio: float) -> tuple[float | int, ...]:
+    """Where numbers stand within a decade, for an axis whose ends have this ratio: some four in all."""
+    if ratio > 50:
+        return (1,)
+    if ratio > 6:
+        return (1, 2, 5)
+    if ratio > 1.7:
+        return (1, 1.5, 2, 3, 4, 5, 7)
+    return (1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.7, 2, 2.2, 2.5, 2.8, 3, 3.3, 3.6, 4, 4.5, 5, 5.5, 6, 7, 8, 9)
 
 
 def _checked(axis: str, table: pd.DataFrame, columns: Mapping[str, str], what: str) -> str:

@@ -132,7 +132,7 @@ rows = {axis: scaling.axis_rows(table, axis, size) for axis in scaling.AXES}
 loss_laws = scaling.laws(table, "loss", size)
 title = "loss on validation jets"
 fig = scaling_axes(rows, scaling.AXES, loss_laws, "loss", title)
-caption = f"against jets seen and different jets ({size}), parameters, and operations (best runs): {seeds} seeds, fit and 95 %."
+caption = f"against jets seen and different jets ({size}), parameters, and operations (best runs); seeds: {seeds}; fit and 95 %."
 stage.show(fig, "loss", f"{title.capitalize()} {caption}")
 
 # %% [markdown]
@@ -160,7 +160,7 @@ stage.table(
 # %%
 for name, laws in (("loss", loss_laws), ("error of the probe", error_laws)):
     told = "; ".join(f"in {axis} {law.told()} ({law.points} points)" for axis, law in laws.items())
-    stage.finding(f"Exponents of the {name}, {seeds} seeds: {told or 'none, too few points'}.", main=True)
+    stage.finding(f"Exponents of the {name} (seeds: {seeds}): {told or 'none, too few points'}.", main=True)
 
 # %% [markdown]
 # ## Does it matter that jets are new?
@@ -172,12 +172,14 @@ for name, laws in (("loss", loss_laws), ("error of the probe", error_laws)):
 unique = rows["unique jets"].groupby("unique")[["loss", "accuracy"]].agg(["mean", "std"])
 few, whole = unique.iloc[0], unique.iloc[-1]
 repeats = table.jets_seen.max() / unique.index
+spread = unique.xs("std", axis=1, level=1).mean() if seeds > 1 else None
 stage.finding(
-    f"{size} on {unique.index[0]:,} different jets, each seen {repeats[0]:.0f} times: loss {few.loss['mean']:.3f} ± "
-    f"{few.loss['std']:.3f}, accuracy {few.accuracy['mean']:.3f} ± {few.accuracy['std']:.3f}; on {unique.index[-1]:,}, each "
-    f"seen {repeats[-1]:.1f} times: {whole.loss['mean']:.3f} ± {whole.loss['std']:.3f} and {whole.accuracy['mean']:.3f} ± "
-    f"{whole.accuracy['std']:.3f} (standard deviation over {seeds} seeds)."
-)
+    f"{size} on {unique.index[0]:,} different jets, each seen {repeats[0]:.0f} times: loss {few.loss['mean']:.3f}, "
+    f"accuracy {few.accuracy['mean']:.3f}; on {unique.index[-1]:,}, each seen {repeats[-1]:.1f} times: "
+    f"{whole.loss['mean']:.3f} and {whole.accuracy['mean']:.3f}. "
+    + (f"Mean standard deviation over {seeds} seeds: {spread.loss:.3f} and {spread.accuracy:.3f}."
+       if seeds > 1 else "One seed: its spread is unknown.")
+)  # fmt: skip
 
 # %% [markdown]
 # ## The best for the money
@@ -195,7 +197,7 @@ runs = runs.astype({"parameters": int})
 fig = compute_frontier(runs, loss_laws.get("operations"), best.tolist(), "loss", "loss on validation jets")
 stage.show(
     fig, "frontier",
-    f"All trainings on all jets: mean loss of {seeds} seeds and its spread against the operations spent.", main=True,
+    f"All trainings on all jets: mean loss (seeds: {seeds}) and its spread against the operations spent.", main=True,
 )  # fmt: skip
 
 # %%
