@@ -112,7 +112,7 @@ def _law(ax: Axes, law: PowerLaw, x: np.ndarray, color: str) -> None:
     """The fitted curve over the range of the points, its band, and its exponent in the legend."""
     fine = np.geomspace(x.min() / 1.15, x.max() * 1.15, 100)
     low, high = law.band(fine)
-    ax.fill_between(fine, low, high, color=color, alpha=0.15, linewidth=0, label=f"{CONFIDENCE:.0%}")
+    ax.fill_between(fine, low, high, color=color, alpha=0.15, linewidth=0, label=f"{100 * CONFIDENCE:.0f} %")
     error = f" ± {law.error:.2f}" if law.determined else ", not determined"
     floor = ", with floor" if law.with_floor else ""
     ax.plot(fine, law(fine), color=color, linewidth=1, label=f"b = {law.exponent:.2f}{error}{floor}")
