@@ -46,7 +46,7 @@ def sic_curves(bands: Mapping[str, SicBand]) -> Figure:
         ax.plot(band.fpr, band.mean, color=color, linestyle=dash, label=label)
     least = min(band.fpr[0] for band in bands.values())
     fpr = np.geomspace(least, 1, 200)
-    ax.plot(fpr, np.sqrt(fpr), color="black", linestyle=":", linewidth=1, label="random")
+    ax.plot(fpr, np.sqrt(fpr), color=GREY, linestyle=":", linewidth=1, label="random")
     ax.set_xscale("log")
     ax.set_xlim(least, 1)
     ax.set_ylim(bottom=0)
@@ -92,7 +92,7 @@ def sic_against_signal(
         own = rows[rows["arm"] == arm]
         _points(ax, own.assign(signals=own["signals"] * beside), metric, look, arm)
     for (name, value), dash in zip((bounds or {}).items(), ("-", "--", "-.")):
-        ax.axhline(value, color=GREY, linestyle=dash, linewidth=1, label=name)
+        ax.axhline(value, color="black", linestyle=dash, linewidth=0.8, label=name)
     ax.axhline(1, color="black", linestyle=":", linewidth=1, label="no cut")
     _signal_axes(ax, sorted(map(int, rows["signals"].unique())), float(ratios.iloc[0]))
     ax.set_ylim(bottom=0)
