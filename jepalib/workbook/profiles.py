@@ -71,6 +71,7 @@ class Profile:
     scaling_jets: tuple[int, ...] = (10_000, 100_000, 1_000_000, 10_000_000)
     scaling_views: tuple[int, ...] = (1_000_000, 3_000_000, 10_000_000, 30_000_000, 60_000_000, 100_000_000)
     scaling_batch: int = 1024
+    scaling_warmup: int = 50_000
     scaling_seeds: tuple[int, ...] = (0, 1, 2)
     scaling_probe_jets: int = 50_000
     # anomaly search
@@ -92,12 +93,14 @@ class Profile:
     gallery_jets: int = 8
     attention_jets: int = 500
     # bump hunt
-    background_events: int = 200_000
-    signal_events: int = 2_000
+    background_events: int = 0  # to simulate (0: lhco_file must be given)
+    signal_events: int = 0
+    file_events: tuple[int, ...] = (200_000, 2_000)  # background and signal, chosen of lhco_file
     injections: tuple[int, ...] = (0, 100, 200, 400, 800)
     hunt_seeds: int = 10
     hunt_folds: int = 5
     hunt_toys: int = 1_000
+    tree_toys: int = 200
     efficiencies: tuple[float, ...] = (0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002)
     announced_cut: float = 0.02
     trees: int = 10
@@ -163,16 +166,19 @@ LAPTOP = replace(
     probe_jets=5_000,
     background_events=10_000,
     signal_events=300,
+    file_events=(10_000, 300),
     injections=(0, 50, 100),
     hunt_seeds=3,
     hunt_folds=3,
     hunt_toys=200,
+    tree_toys=20,
     efficiencies=(0.2, 0.1, 0.05, 0.02, 0.01),
     trees=3,
     scaling_sizes=("atto", "femto", "pico", "nano"),
     scaling_jets=(100, 300, 1_000),
     scaling_views=(1_000, 2_000, 4_000, 8_000),
     scaling_batch=64,
+    scaling_warmup=128,
     scaling_seeds=(0, 1),
     scaling_probe_jets=2_000,
 )
@@ -232,10 +238,12 @@ SMOKE = replace(
     unseen_steps=3,
     background_events=800,
     signal_events=60,
+    file_events=(800, 60),
     injections=(0, 40),
     hunt_seeds=1,
     hunt_folds=2,
     hunt_toys=20,
+    tree_toys=8,
     efficiencies=(0.5, 0.2),
     announced_cut=0.2,
     trees=1,
@@ -243,6 +251,7 @@ SMOKE = replace(
     scaling_jets=(60,),
     scaling_views=(200, 400, 800),
     scaling_batch=32,
+    scaling_warmup=32,
     scaling_seeds=(0,),
     scaling_probe_jets=200,
 )

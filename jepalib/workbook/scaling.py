@@ -1,9 +1,9 @@
 """The sweep of `13_scaling`: pre-trainings over sizes and unique jets, measured on their way.
 
-The learning rate is constant after its warm-up, and so is the pace of a teacher. A snapshot is then
-what a run that ended there would be, but for the length of the warm-up; under a cosine, snapshots
-have too high a rate for their length and look worse than runs of their own (Hoffmann et al.,
-arXiv:2203.15556; Hägele et al., arXiv:2405.18392, on constant rates). One run gives a whole curve.
+The learning rate is constant after a warm-up of so many jets, the same for all lengths, and so is
+the pace of a teacher. A snapshot is then what a run that ended there would be; under a cosine,
+snapshots have too high a rate for their length and look worse than runs of their own (Hoffmann et
+al., arXiv:2203.15556; Hägele et al., arXiv:2405.18392, on constant rates). One run gives a whole curve.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from jepalib.training.config import PretrainConfig, setting_names
 from jepalib.training.presets import pretrain_config
 from jepalib.workbook.sweeps import Point, Sweep
 
-AXES = {"views": "jets_seen", "unique jets": "unique", "parameters": "parameters", "operations": "flops"}
+AXES = {"views": "jets_seen", "unique jets": "different", "parameters": "parameters", "operations": "flops"}
 
 
 def sweep(
@@ -30,6 +30,7 @@ def sweep(
     scaling_jets: list[int],
     scaling_views: list[int],
     scaling_batch: int,
+    scaling_warmup: int,
     scaling_seeds: list[int],
     scaling_probe_jets: int,
 ) -> Sweep:
@@ -39,6 +40,7 @@ def sweep(
         scaling_jets: numbers of unique jets beside all of them.
         scaling_views: increasing numbers of jets seen at which each point is measured; those on
             fewer jets at the last alone.
+        scaling_warmup: jets over which the learning rate rises.
 
     Raises:
         JepalibError: no size or seed, an unknown size, or views that do not increase.
@@ -58,7 +60,12 @@ def sweep(
         )
     kinds = [(size, 0, list(scaling_views)) for size in scaling_sizes]
     kinds += [(scaling_sizes[-1], jets, [scaling_views[-1]]) for jets in scaling_jets]
+    if not 0 <= scaling_warmup <= scaling_views[0]:
+        raise JepalibError(
+            f"scaling_warmup = {scaling_warmup}: give a number of jets, at most the first of scaling_views"
+        )
     common = {"data_dir": data_dir, "method": method, "scaling_batch": scaling_batch}
+    common["scaling_warmup"] = scaling_warmup
     points = tuple(
         Point(
             f"{size}-{jets or 'all'}-seed{seed}",
@@ -78,12 +85,20 @@ def sweep(
 
 
 def point_config(
-    store: JetStore, method: str, size: str, unique_jets: int, views: list[int], batch_size: int, seed: int
+    store: JetStore,
+    method: str,
+    size: str,
+    unique_jets: int,
+    views: list[int],
+    batch_size: int,
+    warmup_jets: int,
+    seed: int,
 ) -> PretrainConfig:
     """A pre-training that sees the last of `views` jets and keeps snapshots at the others.
 
     Args:
         unique_jets: how many different ones; 0 for all of the training split.
+        warmup_jets: over which the learning rate rises.
     """
     there = len(store.rows("train"))
     unique = min(unique_jets or there, there)
@@ -91,6 +106,7 @@ def point_config(
     steps = -(-views[-1] * batches // unique)
     config = pretrain_config(method, size)
     settings = {"steps": steps, "batch_size": batch_size, "seed": seed, "lr_final": config.lr}
+    settings["warmup"] = warmup_jets * batches / (steps * unique)
     settings |= {"max_jets": unique_jets if unique_jets < there else 0, "snapshots": tuple(views[:-1])}
     settings |= {"log_every": max(1, steps // 10), "checkpoint_every": max(1, steps // 4)}
     if any(name.endswith("ema_end") for name in setting_names(config)):
@@ -108,7 +124,16 @@ def measurements(points: pd.DataFrame) -> pd.DataFrame:
     for point in points.to_dict("records"):
         for measured in point.pop("measured"):
             flops = measured["jets_seen"] * point["step_flops"]
-            rows.append({**point, **measured, "flops": flops, "error": 1 - measured["accuracy"]})
+            different = min(point["unique"], measured["jets_seen"])  # a short run does not see all of them
+            rows.append(
+                {
+                    **point,
+                    **measured,
+                    "flops": flops,
+                    "different": different,
+                    "error": 1 - measured["accuracy"],
+                }
+            )
     return pd.DataFrame(rows).sort_values(["parameters", "unique", "views", "seed"], ignore_index=True)
 
 
@@ -139,16 +164,15 @@ def as_grid(rows: pd.DataFrame, axis: str, what: str) -> tuple[np.ndarray, np.nd
     return x[order], grid.to_numpy(float)[order]
 
 
-def laws(table: pd.DataFrame, what: str, size: str, floor: bool | None = None) -> dict[str, PowerLaw]:
+def laws(table: pd.DataFrame, what: str, size: str) -> dict[str, PowerLaw]:
     """The power law along each axis that has points enough.
 
     Args:
         what: "loss", or "error" of the probe.
-        floor: as for `fit_power_law`.
     """
     found = {}
     for axis in AXES:
         x, values = as_grid(axis_rows(table, axis, size), axis, what)
-        if len(x) >= FOR_LAW + bool(floor):
-            found[axis] = fit_power_law(x, values, floor)
+        if len(x) >= FOR_LAW:
+            found[axis] = fit_power_law(x, values)
     return found

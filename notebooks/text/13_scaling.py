@@ -17,6 +17,7 @@ scaling_sizes: list[str] = ["atto", "femto", "pico", "nano"]  # encoders; with t
 scaling_jets: list[int] = [100, 300, 1000]  # numbers of different training jets, beside all of them
 scaling_views: list[int] = [1000, 2000, 4000, 8000]  # jets seen at which networks are measured; the last ends a run
 scaling_batch: int = 64  # jets a step
+scaling_warmup: int = 128  # jets over which the learning rate rises, the same for all lengths
 scaling_seeds: list[int] = [0, 1]  # of weights, batches and masks
 scaling_probe_jets: int = 2000  # training and test jets of the probe, and validation jets of the loss
 workers: int = 0  # points made at a time; 0: one per GPU, or per core where there is none
@@ -35,7 +36,7 @@ stage = notebook.start("13_scaling", run_dir)
 store = inputs.earlier_store(stage, data_dir)
 sizes, views, size = scaling_sizes, scaling_views, scaling_sizes[-1]
 sweep = scaling.sweep(
-    data_dir, method, sizes, scaling_jets, views, scaling_batch, scaling_seeds, scaling_probe_jets
+    data_dir, method, sizes, scaling_jets, views, scaling_batch, scaling_warmup, scaling_seeds, scaling_probe_jets
 )
 
 # %% [markdown]
@@ -62,16 +63,16 @@ Markdown(find_method(method).about)
 # How good is a training of half the length? Not what a long one is at half its way: the learning rate usually
 # falls to zero at the end, which is worth much, and half-way it has not fallen
 # ([Hoffmann et al.](https://arxiv.org/abs/2203.15556) found the earlier laws wrong by this). Either every length
-# is trained by itself, or the rate does not depend on the length. Here it stays constant after the warm-up, and
-# so does the pace of a teacher: a snapshot *is* the training that ends there (but for the warm-up, a twentieth of
-# the whole). The price is a somewhat higher loss than a falling rate would reach, for all alike.
+# is trained by itself, or the rate does not depend on the length. Here it stays constant after a warm-up
+# of the same few jets for all, and so does the pace of a teacher: a snapshot *is* the training that ends there. The price is a
+# somewhat higher loss than a falling rate would reach, for all alike.
 #
 # ## The sweep
 #
 # Three things are varied. *Jets seen*: snapshots on the way, with all training jets. *Different jets*: the last
 # of the sizes sees as many jets, but again and again the same few. *Parameters*: all sizes, on all jets, to the
-# same number of jets seen. Every size trains with the learning rate of its preset; it is not tuned for each
-# length. Points are kept and gone on with; on a cluster, `jepalib sweep 13_scaling` makes shares of them.
+# same number of jets seen. Every size trains with the learning rate of its preset, about the inverse of its width; it is
+# not tuned for each length. Points are kept and gone on with; on a cluster, `jepalib sweep 13_scaling` makes shares of them.
 
 # %%
 points = run_points(stage, sweep, workers)
@@ -110,7 +111,7 @@ costs.insert(0, "parameters", first.parameters)
 costs["a training step"] = first.step_flops / 1e6
 stage.table(
     costs.reset_index(), "costs",
-    "Operations of the encoder for a whole jet, by kind, and of a training step, in MFLOP a jet (mean of 500 jets).",
+    f"Operations of the encoder for a whole jet, by kind, and of a training step, in MFLOP a jet (mean of {points.cost_jets.max()} jets).",
 )  # fmt: skip
 shares = costs[["linear", "attention", "class attention", "pairs"]]
 pairs = shares.pairs / shares.sum(axis=1)
@@ -169,7 +170,7 @@ for name, laws in (("loss", loss_laws), ("error of the probe", error_laws)):
 # what differs is how often they saw the same one.
 
 # %%
-unique = rows["unique jets"].groupby("unique")[["loss", "accuracy"]].agg(["mean", "std"])
+unique = rows["unique jets"].groupby("different")[["loss", "accuracy"]].agg(["mean", "std"])
 few, whole = unique.iloc[0], unique.iloc[-1]
 repeats = table.jets_seen.max() / unique.index
 spread = unique.xs("std", axis=1, level=1).mean() if seeds > 1 else None
@@ -208,8 +209,10 @@ stage.finding(f"On the frontier, with operations in FLOP: {told}.")
 # %% [markdown]
 # ## What this does not say
 #
-# Decades matter: a law over one decade is an interpolation. The learning rate is that of the preset, and tuned for
-# no length and no size; the batch is one for all, and large trainings want larger ones. Width, depth and heads
+# Decades matter: a law over one decade is an interpolation. The intervals take all points as independent, and
+# snapshots of one run are not: they share its weights and its jets, so that the intervals along jets seen and
+# operations are too narrow. The frontier is chosen by the loss, also for the error of the probe. Learning rates follow the width by a
+# rule that was tried at one length; the batch is one for all, and large trainings want larger ones. Width, depth and heads
 # change together. The exponents are those of these jets, this objective and this range, and the profile `paper`
 # has a range for which they would mean something.
 

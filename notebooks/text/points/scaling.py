@@ -15,7 +15,9 @@ size: str = "nano"  # of the encoder
 unique_jets: int = 0  # different training jets; 0: all
 views: list[int] = [1000, 2000, 4000]  # jets seen at which the network is measured; the last ends the run
 scaling_batch: int = 64  # jets a step
+scaling_warmup: int = 128  # jets over which the learning rate rises
 scaling_probe_jets: int = 2000  # training jets, and test jets, of the support vector machine; validation jets of the loss
+cost_jets: int = 500  # jets that the operations are counted on
 seed: int = 0  # of weights, batches, masks, and the jets that the machine learns from
 
 # %%
@@ -32,7 +34,7 @@ from jepalib.workbook.scaling import point_config
 
 stage = notebook.start(point, run_dir)
 store = inputs.earlier_store(stage, data_dir)
-config = point_config(store, method, size, unique_jets, views, scaling_batch, seed)
+config = point_config(store, method, size, unique_jets, views, scaling_batch, scaling_warmup, seed)
 
 # %% [markdown]
 # ## What a step costs
@@ -41,7 +43,7 @@ config = point_config(store, method, size, unique_jets, views, scaling_batch, se
 # a teacher forward on the whole jet where there is one, predictor and heads.
 
 # %%
-some = inputs.some_jets(store, "train", 500)
+some = inputs.some_jets(store, "train", cost_jets)
 fresh = find_method(method).module(size, config.objective, config.inputs, config.micro_batch)
 step_cost = step_flops(fresh, some, torch.Generator().manual_seed(0))
 encoder_cost = encoder_flops(fresh.encoder.eval(), some)
@@ -85,6 +87,7 @@ stage.finish(
     seed=seed,
     parameters=parameters,
     unique=run.manifest["training_jets"],
+    cost_jets=len(some),
     step_flops=sum(step_cost.values()),
     encoder_flops=encoder_cost,
     seconds=run.manifest["seconds"],
