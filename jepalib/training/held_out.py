@@ -57,7 +57,7 @@ def held_out_loss(
     usable = rows[store.counts[rows] >= 2]
     if len(usable) < 2:
         raise JepalibError(
-            f"{store.path}: {len(usable)} of {len(rows)} jets have two constituents, give more"
+            f"{store.path}: {len(usable)} of {len(rows)} jets have two constituents or more; give others"
         )
     values = [
         _one_batch(method, store, chosen, device, step_generator(seed, number))
