@@ -25,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 
 from jepalib.errors import JepalibError
 from jepalib.evaluation.decorrelation import decorrelated
-from jepalib.evaluation.search import Fit, Score, fit_trees
+from jepalib.evaluation.search import Fit, Score
 from jepalib.evaluation.spectrum import (
     DIJET,
     Excess,
@@ -36,10 +36,8 @@ from jepalib.evaluation.spectrum import (
     fit_sidebands,
     goodness,
 )
-from jepalib.progress import Progress
 
 MIN_SIDEBAND = 30  # selected sideband events; a fit to fewer says nothing
-DIJET_FEATURES = ("lighter mass", "mass difference", "τ21 of the lighter", "τ21 of the heavier")
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,6 @@ class Selection:
         excess: in the signal region.
         goodness: p-value of the fit in the sidebands (deviance, χ²); small where the function
             does not describe them.
-        sculpting: p-value of `sculpting` in the sidebands; NaN where nothing is rejected.
     """
 
     efficiency: float
@@ -63,7 +60,46 @@ class Selection:
     background: Fitted
     excess: Excess
     goodness: float
-    sculpting: float
+
+
+def check_plan(
+    injections: Sequence[int], draws: int, efficiencies: Sequence[float], announced: float
+) -> None:
+    """Whether hunts of these numbers and cuts can be made and read; before any work.
+
+    Args:
+        injections: numbers of signal events.
+        draws: of each number.
+        efficiencies: of the cuts.
+        announced: the cut that was chosen before looking.
+
+    Raises:
+        JepalibError: it cannot; names the parameter.
+    """
+    if not injections or min(injections) < 0 or max(injections) == 0:
+        raise JepalibError(f"injections={list(injections)}: give numbers of signal events, one above 0")
+    if draws < 1:
+        raise JepalibError(f"hunt_seeds={draws}: at least one draw is needed")
+    if not efficiencies or not all(0 < one < 1 for one in efficiencies):
+        raise JepalibError(f"efficiencies={list(efficiencies)}: give shares between 0 and 1")
+    if announced not in efficiencies:
+        raise JepalibError(f"announced_cut={announced:g}: must be one of efficiencies={list(efficiencies)}")
+
+
+def draw_signals(
+    pool: Int[np.ndarray, " pool"], count: int, seed: int, draw: int
+) -> Int[np.ndarray, " injected"]:
+    """Rows of signal events to inject; a larger number of the same draw holds the smaller one.
+
+    Raises:
+        JepalibError: there are fewer signal events.
+    """
+    if count > len(pool):
+        raise JepalibError(
+            f"injections: {count} signal events are asked for, {len(pool)} are in the mass window; inject "
+            "fewer, or raise signal_events (file_events for the public file)"
+        )
+    return np.random.default_rng([seed, draw]).permutation(pool)[:count]
 
 
 def by_mass(
@@ -82,7 +118,9 @@ def by_mass(
 def dijet_features(
     masses: Float[np.ndarray, "events 2"], tau21: Float[np.ndarray, "events 2"]
 ) -> Float[np.ndarray, "events 4"]:
-    """Columns `DIJET_FEATURES`, those of most searches in the LHC Olympics data (arXiv:2101.08320).
+    """Lighter mass, mass difference, τ21 of the lighter and of the heavier jet.
+
+    Those of most searches in the LHC Olympics data (arXiv:2101.08320).
 
     Args:
         masses: of both jets, GeV.
@@ -100,7 +138,6 @@ def fit_discriminant(
     """Fisher's linear discriminant with a shrunken covariance (Ledoit and Wolf), for wide embeddings.
 
     It has no setting to choose and draws nothing: `seed` is there because a `search.Fit` takes one.
-    A few signal events move it, where trees on a hundred columns see noise; trained in a tenth of a second.
     """
     discriminant = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
     return make_pipeline(StandardScaler(), discriminant).fit(x, y).decision_function
@@ -109,7 +146,7 @@ def fit_discriminant(
 def fold_scores(
     features: Float[np.ndarray, "events features"],
     inside: Bool[np.ndarray, " events"],
-    fit: Fit = fit_trees,
+    fit: Fit,
     folds: int = 5,
     seed: int = 0,
     mass: Float[np.ndarray, " events"] | None = None,
@@ -118,8 +155,7 @@ def fold_scores(
 
     Scores of different folds come from different classifiers: compare within a fold only. Folds judge each
     other, what one learns of another the other learns of it: on background alone the significance of
-    loose cuts therefore scatters by a little more than 1 (1.14 ± 0.04 where 10 % are kept, 400
-    experiments; `null_p_values` tells it of one's own).
+    loose cuts therefore scatters by more than 1. `null_hunts` tells by how much, and mends it.
 
     Args:
         features: must not tell the mass (see `sculpting`).
@@ -240,63 +276,6 @@ def hunt(
                 background,
                 excess(int(counts[window.inside].sum()), background.total, background.error),
                 goodness(counts, background, window),
-                sculpting(mass[~inside], passed[~inside]),
             )
         )
     return selections
-
-
-def null_p_values(
-    features: Float[np.ndarray, "events features"],
-    background: Fitted,
-    window: Window,
-    efficiencies: Sequence[float],
-    number: int,
-    fit: Fit = fit_discriminant,
-    folds: int = 5,
-    seed: int = 0,
-    shape: Shape = DIJET,
-    quiet: bool = True,
-) -> Float[np.ndarray, "toys cuts"]:
-    """Local p-values of whole hunts in which there is no bump: training, cut, fit and test.
-
-    Each toy gives the events masses drawn anew from the fitted spectrum, so that nothing in them
-    knows the mass, whatever signal they may hold: data alone say what no bump looks like. What is
-    tested is the method; whether features know the mass is tested by `sculpting`.
-
-    Args:
-        background: fit to the sidebands of all events.
-        number: of toys.
-        quiet: without progress.
-
-    Raises:
-        JepalibError: as `fold_scores` and `hunt`.
-    """
-    rng, p = np.random.default_rng(seed), np.empty((number, len(efficiencies)))
-    with Progress(number, "toys", unit="toys", quiet=quiet) as bar:
-        for toy in range(number):
-            mass = drawn_masses(background, window, len(features), rng)
-            scores, fold = fold_scores(features, window.regions(mass), fit, folds, seed + toy, mass)
-            found = hunt(mass, scores, fold, window, efficiencies, shape, seed + toy)
-            p[toy] = [one.excess.p for one in found]
-            bar.add(1)
-    return p
-
-
-def drawn_masses(
-    background: Fitted, window: Window, number: int, rng: np.random.Generator
-) -> Float[np.ndarray, " events"]:
-    """Masses from the fitted spectrum, evenly within each bin."""
-    bins = rng.choice(len(background.expected), number, p=background.expected / background.expected.sum())
-    return window.edges[bins] + rng.random(number) * np.diff(window.edges)[bins]
-
-
-def global_p(local: Float[np.ndarray, " cuts"], null: Float[np.ndarray, "toys cuts"]) -> tuple[float, int]:
-    """Probability that one of the cuts looks so unlikely or more where there is no bump, and toys that did.
-
-    The look-elsewhere effect of several cuts on the same events, which are far from independent: the share
-    of toys whose smallest local p-value is no larger than the smallest observed one. With none, the
-    probability is that of one toy more: an upper limit.
-    """
-    beyond = int((null.min(axis=1) <= local.min()).sum())
-    return max(beyond, 1) / len(null), beyond

@@ -205,7 +205,7 @@ def _pulls(ax: Axes, selection: Selection, window: Window) -> None:
 
 
 def significances(
-    observed: Mapping[str, Sequence[Selection]],
+    observed: Mapping[str, Mapping[float, float]],
     expected: Mapping[str, tuple[float, float, float]] | None = None,
 ) -> Figure:
     """Observed significance against the background efficiency of the cut, and what toys expect.
@@ -213,7 +213,7 @@ def significances(
     The right axis has the local p-value of the same Z.
 
     Args:
-        observed: selections of several cuts, by the name of the experiment or classifier.
+        observed: Z by efficiency of the cut, by the name of the experiment or classifier.
         expected: (median, low, high) of toys by the label of the cut, as ``f"{efficiency:g}"``.
 
     Raises:
@@ -229,9 +229,8 @@ def significances(
         x = [float(cut) for cut in cuts]
         ax.fill_between(x, low, high, color=UNUSED, alpha=0.35, linewidth=0, label="expected, 68 % of toys")
         ax.plot(x, median, color=GREY, linestyle="--", label="expected, median")
-    for (name, selections), (color, dash, marker) in zip(observed.items(), CURVES):
-        falling = sorted(selections, key=lambda one: one.efficiency)
-        x, z = [one.efficiency for one in falling], [one.excess.z for one in falling]
+    for (name, by_cut), (color, dash, marker) in zip(observed.items(), CURVES):
+        x, z = zip(*sorted(by_cut.items()))
         ax.plot(x, z, color=color, linestyle=dash, marker=marker, label=name)
     ax.axhline(0, color="black", linewidth=0.8)
     ax.set_xscale("log")

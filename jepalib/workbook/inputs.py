@@ -89,7 +89,10 @@ def dijet_events(stage: Stage, lhco_file: str, background: int, signal: int, see
         JepalibError: there is no such file, it has fewer events of a kind, or nothing is asked for.
     """
     if not lhco_file and not background:
-        raise JepalibError("no LHC Olympics events: give lhco_file, or numbers of events to simulate")
+        raise JepalibError(
+            "no LHC Olympics events: give lhco_file, or numbers of events to simulate (background_events, "
+            "signal_events)"
+        )
     if not lhco_file:
         folder = stage.run_dir / "data" / f"simulated-lhco-{background}-{signal}-seed{seed}"
         files = TWIN_FILES if background >= SMALL_TWIN else 1

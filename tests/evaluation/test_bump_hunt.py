@@ -11,13 +11,12 @@ from scipy.stats import binom, kstest, norm, poisson
 from jepalib.errors import JepalibError
 from jepalib.evaluation.bump_hunt import (
     by_mass,
+    check_plan,
     dijet_features,
-    drawn_masses,
+    draw_signals,
     fit_discriminant,
     fold_scores,
-    global_p,
     hunt,
-    null_p_values,
     sculpting,
     select,
 )
@@ -258,7 +257,7 @@ def test_an_injected_signal_is_found_end_to_end():
         inside = WINDOW.regions(mass)
         first, second = hunt(mass, *fold_scores(x, inside, quick, 3, seed), WINDOW, [1.0, 0.02])
         assert first.passed.all()
-        assert np.isnan(first.sculpting)
+        assert np.isnan(sculpting(mass, first.passed))
         plain.append(first.excess.z)
         cut.append(second.excess.z)
         signal = np.histogram(mass[second.passed & truth], WINDOW.edges)[0]
@@ -277,7 +276,7 @@ def test_the_classifiers_of_the_search_hunt(fit):
     assert found.passed[truth].mean() > 0.35
     assert found.excess.z > 4
     assert found.goodness > 1e-4
-    assert found.sculpting > 1e-4
+    assert sculpting(mass[~truth], found.passed[~truth]) > 1e-4
     assert found.counts.sum() == found.passed.sum()
 
 
@@ -317,10 +316,10 @@ def test_features_that_know_the_mass_carve_a_bump_and_are_caught():
     (carved,) = hunt(mass, *fold_scores(knowing, inside, trees, 3), WINDOW, [0.1])
     (honest,) = hunt(mass, *fold_scores(x, inside, quick, 3), WINDOW, [0.1])
     assert carved.excess.z > 4
-    assert carved.sculpting < 1e-6
+    assert sculpting(mass[~inside], carved.passed[~inside]) < 1e-6  # all that a search may look at
     assert sculpting(mass, carved.passed) < 1e-10
     assert abs(honest.excess.z) < 3.5
-    assert honest.sculpting > 1e-3
+    assert sculpting(mass, honest.passed) > 1e-3
 
 
 # --- dijets ---------------------------------------------------------------------------------
@@ -345,31 +344,33 @@ def test_the_discriminant_finds_a_direction_among_many_features():
     assert (score(other) == fit_discriminant(x, y, 1)(other)).all()
 
 
-# --- hunts without a bump ---------------------------------------------------------------------
+# --- plan -----------------------------------------------------------------------------------
 
 
-def test_masses_are_drawn_from_the_fit_whatever_the_signal():
-    mass, _, _ = events(4000, 400, 3)
-    background = fit_sidebands(np.histogram(mass, WINDOW.edges)[0], WINDOW)
-    drawn = drawn_masses(background, WINDOW, 50_000, np.random.default_rng(0))
-    share = background.expected / background.expected.sum()
-    found = np.histogram(drawn, WINDOW.edges)[0]
-    assert found.sum() == 50_000
-    assert (np.abs(found - 50_000 * share) < 5 * np.sqrt(50_000 * share)).all()
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"injections": []}, r"injections=\[\]: give numbers"),
+        ({"injections": [0]}, r"injections=\[0\]: give numbers of signal events, one above 0"),
+        ({"injections": [-1, 5]}, "give numbers of signal events"),
+        ({"draws": 0}, "hunt_seeds=0"),
+        ({"efficiencies": []}, "efficiencies="),
+        ({"efficiencies": [1.0, 0.1]}, "give shares between 0 and 1"),
+        ({"announced": 0.05}, r"announced_cut=0.05: must be one of efficiencies=\[0.1, 0.02\]"),
+    ],
+)
+def test_plans_that_cannot_be_made_are_refused(changed, message):
+    plan = {"injections": [0, 50], "draws": 3, "efficiencies": [0.1, 0.02], "announced": 0.02}
+    check_plan(**plan)
+    with pytest.raises(JepalibError, match=message):
+        check_plan(**(plan | changed))
 
 
-def test_hunts_without_a_bump_have_uniform_p_values():
-    mass, x, _ = events(2500, 60, 4)
-    background = fit_sidebands(np.histogram(mass, WINDOW.edges)[0], WINDOW)
-    p = null_p_values(x, background, WINDOW, [0.3, 0.1], 60, folds=2, seed=1)
-    assert p.shape == (60, 2)
-    assert all(kstest(column, "uniform").pvalue > 0.01 for column in p.T)
-    assert np.corrcoef(p.T)[0, 1] > 0.2  # the cuts share events
-    again = null_p_values(x, background, WINDOW, [0.3, 0.1], 2, folds=2, seed=1)
-    assert (again == p[:2]).all()
-
-
-def test_the_smallest_of_several_p_values_is_compared_with_the_smallest_of_toys():
-    null = np.array([[0.5, 0.04], [0.9, 0.8], [0.02, 0.3], [0.6, 0.7]])
-    assert global_p(np.array([0.2, 0.05]), null) == (0.5, 2)
-    assert global_p(np.array([0.2, 0.001]), null) == (0.25, 0)
+def test_as_many_signals_are_drawn_as_asked_or_none():
+    pool = np.arange(100, 140)
+    few, many = draw_signals(pool, 10, 0, 1), draw_signals(pool, 40, 0, 1)
+    assert many[:10].tolist() == few.tolist()
+    assert sorted(many) == pool.tolist()
+    assert few.tolist() != draw_signals(pool, 10, 0, 2).tolist()
+    with pytest.raises(JepalibError, match="41 signal events are asked for, 40 are in the mass window"):
+        draw_signals(pool, 41, 0, 1)

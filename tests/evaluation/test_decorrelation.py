@@ -64,7 +64,7 @@ def test_too_few_events_and_wrong_masses_are_refused():
 def test_one_regression_for_all_carves_a_bump_and_one_for_each_part_does_not():
     """Pure background, a hundred features: the errors of a shared regression are learned and found again."""
     shared, own = [], []
-    for seed in range(6):
+    for seed in range(12):
         mass, x = background(4000, 100, 10 + seed)
         inside = WINDOW.regions(mass)
         for z, features, known in ((shared, decorrelated(x, mass, inside, 4), None), (own, x, mass)):
@@ -72,8 +72,7 @@ def test_one_regression_for_all_carves_a_bump_and_one_for_each_part_does_not():
             (found,) = hunt(mass, scores, fold, WINDOW, [0.2], seed=seed)
             z.append(found.excess.z)
             if known is not None:
-                assert found.sculpting > 1e-4
                 assert sculpting(mass, found.passed) > 1e-4
-    assert np.mean(shared) > 1.5
-    assert abs(np.mean(own)) < 1.3
-    assert np.mean(shared) > np.mean(own) + 1.5
+    assert abs(np.mean(own)) < 2.5 * np.std(own, ddof=1) / len(own) ** 0.5
+    assert np.mean(shared) > 2.5 * np.std(shared, ddof=1) / len(shared) ** 0.5
+    assert np.std(own, ddof=1) < 2

@@ -303,17 +303,22 @@ def test_bump_hunt_is_whole_and_its_toys_are_right(out: Path) -> None:
     assert found["shares"]["signal"] > 0.55  # in 3.3 to 3.7 TeV
     assert 0.1 < found["shares"]["background"] < 0.35
     assert list(found["trap"]) == ["as they are", "scaled", "one regression", "regression for each part"]
-    assert found["trap"]["regression for each part"]["shaped"] > 1e-4
-    arms = ["pre-trained", "untrained", "physicist's four"]
+    shaped = {name: row["shaped"] for name, row in found["trap"].items()}
+    assert shaped["as they are"] < 1e-3 < 0.01 < shaped["regression for each part"]
+    assert abs(found["trap"]["regression for each part"]["z"]) < 3
+    arms = ["pre-trained", "untrained", "physicist's four, discriminant", "physicist's four, trees"]
     assert set(found["observed"]) == {f"{arm}, {count}" for arm in arms for count in (0, 40)}
-    assert all(abs(found["observed"][f"{arm}, 0"]) < 4 for arm in arms)
-    assert max(found["observed"].values()) > 1.5
-    assert all(found["asimov"][f"{arm}, 40"] > 0.3 > abs(found["asimov"][f"{arm}, 0"]) for arm in arms)
+    assert all(abs(found["observed"][f"{arm}, 0"]) < 3 for arm in arms)  # a carved spectrum has more
+    assert all(0.6 < found["balance"][arm] < 1.5 for arm in arms)
+    assert all(found["observed"][f"{arm}, 40"] > found["observed"][f"{arm}, 0"] for arm in arms)
+    assert all(found["asimov"][f"{arm}, 40"] > 0.5 and found["asimov"][f"{arm}, 0"] == 0 for arm in arms)
     assert all(low < middle < high for middle, low, high in found["expected"].values())
-    assert min(found["uniform"].values()) > 1e-3  # 20 toys
-    assert 1 / 20 <= found["global_p"] <= 1
+    assert all(min(found["uniform"][arm].values()) > 0.01 for arm in arms[:3])  # 20 toys, calibrated
+    assert all(0.5 < value < 2 for arm in arms for value in found["scatter"][arm].values())
+    assert found["best"] in arms
+    assert 1 / 21 <= found["global_p"] <= 1
     table = pd.read_csv(found["table"])
-    assert len(table) == 3 * 2 * 3  # arms, numbers of signal events, cuts with none
+    assert len(table) == 4 * 2 * 3  # arms, numbers of signal events, cuts with none
     assert (table[(table.signals == 40) & (table.cut == 1)]["kept mean"] == 1).all()
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -112,11 +110,13 @@ def test_spectra_show_counts_fit_pulls_and_significance():
 
 def test_significances_have_p_values_beside_them():
     _, found = selections()
-    other = [replace(one, excess=replace(one.excess, z=one.excess.z - 2)) for one in found]
+    observed = {one.efficiency: one.excess.z for one in found}
+    other = {cut: z - 2 for cut, z in observed.items()}
     expected = {f"{one.efficiency:g}": (one.excess.z, one.excess.z - 1, one.excess.z + 1) for one in found}
-    figure = significances({"with signal": found, "background only": other}, expected)
+    figure = significances({"with signal": observed, "background only": other}, expected)
     figure.draw_without_rendering()
     (ax,) = figure.axes
+    np.testing.assert_allclose(ax.lines[1].get_ydata(), [observed[cut] for cut in sorted(observed)])
     assert ax.child_axes[0].get_ylabel() == "local $p$-value"
     ticks = [tick.get_text() for tick in ax.child_axes[0].get_yticklabels()]
     assert "0.5" in ticks

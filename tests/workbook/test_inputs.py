@@ -11,6 +11,7 @@ from public_files import lhco_table, write_lhco
 from jepalib.errors import JepalibError
 from jepalib.workbook import inputs
 from jepalib.workbook.notebook import Stage
+from jepalib.workbook.profiles import PAPER
 
 SAMPLE = Path(__file__).resolve().parents[2] / "data" / "sample"
 
@@ -84,5 +85,7 @@ def test_dijet_events_are_simulated_once_or_chosen_from_a_file(stage: Stage, tmp
         inputs.dijet_events(stage, str(file), 9, 2, 0)
     with pytest.raises(JepalibError, match="give lhco_file, or numbers"):
         inputs.dijet_events(stage, "", 0, 2, 0)
+    with pytest.raises(JepalibError, match="give lhco_file, or numbers"):
+        inputs.dijet_events(stage, "", PAPER.background_events, PAPER.signal_events, 0)
     with pytest.raises(JepalibError, match="no such file"):
         inputs.dijet_events(stage, "nowhere.h5", 3, 2, 0)
