@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -84,7 +85,9 @@ def scan(
         keep.mkdir(parents=True, exist_ok=True)
     jobs = [joblib.delayed(_make)(one, arms[one.signal, one.arm], sizes, keep) for one in experiments]
     found = {}
-    with Progress(len(jobs), "search", unit="trainings") as bar:
+    with Progress(len(jobs), "search", unit="trainings") as bar, warnings.catch_warnings():
+        # Worker processes that grew by training a network are replaced; that is not worth a word.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
         for one, scores in joblib.Parallel(workers, return_as="generator_unordered")(jobs):
             found[one] = sic_curve(*scores, min_passing)
             bar.add(1, note=f"{one.signal}, {one.arm}")

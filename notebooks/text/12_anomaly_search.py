@@ -173,8 +173,9 @@ sample = f"{main_signal} in QCD, A and B {sample_jets} QCD jets each, judged on 
 
 # %%
 largest = tuned_counts[-1]
-by_name = bands(curves, main_signal, largest)
-fig = sic_curves({name: band for name, band in by_name.items() if name != "embedding, supervised"})
+searched = table[~table.arm.isin(bounds)]
+drawn = bands(curves, main_signal, largest)
+fig = sic_curves({name: drawn[name] for name in [*searched.arm.unique(), "observables, supervised"]})
 stage.show(
     fig,
     "sic_curves",
@@ -183,7 +184,6 @@ stage.show(
 )
 
 # %%
-searched = table[~table.arm.isin(bounds)]
 best = table[table.arm.isin(bounds)].groupby("arm").max_sic.mean()
 fig = sic_against_signal(searched, bounds=best.to_dict())
 stage.show(
