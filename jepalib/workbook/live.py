@@ -10,11 +10,15 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import joblib
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
 from jepalib.errors import JepalibError
+from jepalib.training.config import PretrainConfig
+from jepalib.training.presets import changes
+from jepalib.training.pretrain import pretrain
 from jepalib.training.runs import Run
 from jepalib.viz.widgets import is_live
 
@@ -81,6 +85,24 @@ def pretrain_live(
         reason = [line.removeprefix(ERROR) for line in said if line.startswith(ERROR)] or list(said)
         raise JepalibError(f"pre-training ended with status {process.returncode}: {reason[-1].strip()}")
     return Run.open(run)
+
+
+def pretrain_several(
+    store: Path, runs: Mapping[Path, PretrainConfig], draw: Callable[[pd.DataFrame], Figure]
+) -> list[Run]:
+    """Several pre-trainings: side by side on the cores, or one after another where each takes all GPUs.
+
+    Args:
+        runs: configurations by run folder; what is there already is kept, or gone on with.
+        draw: as in `pretrain_live`, for those that have all GPUs.
+
+    Raises:
+        JepalibError: one of them cannot be made, see `training.pretrain.pretrain`.
+    """
+    if torch.cuda.is_available():
+        return [pretrain_live(c.method, c.size, store, path, changes(c), draw) for path, c in runs.items()]
+    jobs = [joblib.delayed(pretrain)(config, store, path, quiet=True) for path, config in runs.items()]
+    return joblib.Parallel(min(len(jobs), len(os.sched_getaffinity(0))))(jobs)
 
 
 def processes_here() -> int:

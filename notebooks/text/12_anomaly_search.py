@@ -45,13 +45,13 @@ from jepalib.schema import CLASSES
 from jepalib.training.anomaly import tuned_on_samples
 from jepalib.training.classifiers import encode, untrained_encoder
 from jepalib.training.few_shot import AdaptConfig
-from jepalib.training.presets import changes
+from jepalib.training.presets import changes, pretrain_config
 from jepalib.training.runs import Run
 from jepalib.viz import results
 from jepalib.viz.search import sic_against_signal, sic_curves
 from jepalib.viz.signals import sic_by_signal
 from jepalib.workbook import inputs, notebook
-from jepalib.workbook.live import pretrain_live, pretrain_settings
+from jepalib.workbook.live import pretrain_settings, pretrain_several
 from jepalib.workbook.pools import by_class, class_rows, search_store
 
 # %%
@@ -295,14 +295,15 @@ known = [name for name in CLASSES if name == "QCD" or name.startswith("H")]
 train = np.asarray(training_store.rows("train"))
 few = int(np.isin(training_store.labels[train], [CLASSES.index(name) for name in known]).sum())
 shared = {**changes(run.config), **pretrain_settings(unseen_steps, run.config.batch_size, seed), "snapshots": ()}
-pretrainings = {}
-for name, own in {"six classes": {"classes": tuple(known)}, "ten classes": {"max_jets": few}}.items():
-    path = stage.depends(stage.keyed(name.replace(" ", "-"), shared, own, run.config, training_store.data_hash))
-    pretrainings[name] = pretrain_live(
-        run.config.method, run.config.size, training_store.path, path, {**shared, **own}, results.training_curves
-    )
-    made = pretrainings[name].manifest
-    print(f"{name}: {made['jets_seen']} views of {made['training_jets']} jets")
+parts = {"six classes": {"classes": tuple(known), "max_jets": 0}, "ten classes": {"classes": (), "max_jets": few}}
+configs = {}
+for name, part in parts.items():
+    config = pretrain_config(run.config.method, run.config.size, {**shared, **part})
+    configs[stage.depends(stage.keyed(name.replace(" ", "-"), config, training_store.data_hash))] = config
+made = pretrain_several(training_store.path, configs, results.training_curves)
+pretrainings = dict(zip(parts, made, strict=True))
+for name, one in pretrainings.items():
+    print(f"{name}: {one.manifest['jets_seen']} views of {one.manifest['training_jets']} jets")
 
 # %%
 unseen_arms = {}
@@ -352,8 +353,8 @@ stage.finish(
     verdicts=verdicts,
     by_signal={arm: means[arm].to_dict() for arm in means},
     ahead=ahead,
-    unseen={name: made.manifest["classes"] for name, made in pretrainings.items()},
-    unseen_jets={name: made.manifest["training_jets"] for name, made in pretrainings.items()},
+    unseen={name: one.manifest["classes"] for name, one in pretrainings.items()},
+    unseen_jets={name: one.manifest["training_jets"] for name, one in pretrainings.items()},
     lost=lost,
     table=str(stage.folder / "summary.csv"),
 )

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 
 from jepalib.data.convert import convert
 from jepalib.errors import JepalibError
+from jepalib.training.presets import pretrain_config
+from jepalib.training.pretrain import pretrain
 from jepalib.workbook import live
 
 SAMPLE = Path(__file__).resolve().parents[2] / "data" / "sample"
@@ -43,6 +45,22 @@ def test_runs_draws_and_finds_itself_done(store: Path, tmp_path: Path, monkeypat
 def test_what_went_wrong_is_in_the_message(store: Path, tmp_path: Path) -> None:
     with pytest.raises(JepalibError, match="unknown setting 'stepps'"):
         live.pretrain_live("jp-jepa", "nano", store, tmp_path, {"stepps": 3}, lambda _: Figure(), 1)
+
+
+def test_several_side_by_side_are_those_made_alone(store: Path, tmp_path: Path) -> None:
+    configs = {
+        tmp_path / name: pretrain_config("jp-jepa", "nano", {**SETTINGS, "classes": classes})
+        for name, classes in (("some", ("QCD", "Tbl")), ("all", ()))
+    }
+    made = live.pretrain_several(store, configs, lambda _: Figure())
+    assert [run.path for run in made] == list(configs)
+    assert [run.manifest["training_jets"] for run in made] == [100, 100]
+    assert made[0].manifest["classes"] == ["QCD", "Tbl"]
+    alone = pretrain(configs[tmp_path / "some"], store, tmp_path / "alone", quiet=True)
+    assert alone.metrics().loss.tolist() == pytest.approx(made[0].metrics().loss.tolist(), rel=1e-4)
+    missing = {tmp_path / "none": pretrain_config("jp-jepa", "nano", {**SETTINGS, "classes": ("gluon",)})}
+    with pytest.raises(JepalibError, match="unknown 'gluon'"):
+        live.pretrain_several(store, missing, lambda _: Figure())
 
 
 def test_snapshots_lie_at_halves_of_the_run() -> None:
