@@ -44,6 +44,7 @@ from scipy.stats import norm
 
 from jepalib.augment import scaled_to
 from jepalib.evaluation import bump_hunt, null_hunts, spectrum
+from jepalib.evaluation.contrasts import CONFIDENCE
 from jepalib.evaluation.decorrelation import decorrelated
 from jepalib.evaluation.differences import difference, plus_minus
 from jepalib.evaluation.observables import physics
@@ -57,6 +58,7 @@ from jepalib.viz.search import mass_shapes, significances, spectra
 from jepalib.viz.transfer import two_classes
 from jepalib.workbook import inputs, notebook
 
+# %%
 bump_hunt.check_plan(injections, hunt_seeds, efficiencies, announced_cut)
 stage = notebook.start("14_bump_hunt", run_dir)
 store = inputs.earlier_store(stage, data_dir)
@@ -256,15 +258,15 @@ for (name, count, draw), found in hunts.items():
         asimov = spectrum.significance(b + signal, b, free.error * one.efficiency**0.5) / scatter[i]
         true = (one.passed[:len(background)] & inside[background]).sum()
         row = {"arm": name, "signals": count, "seed": draw, "cut": one.efficiency, "raw": one.excess.z, "z": z[i]}
-        row |= {"expected": asimov, "kept": signal / max(region.sum(), 1), "background": true / one.excess.expected}
+        row |= {"expected": asimov, "uncalibrated": asimov * scatter[i], "kept": signal / max(region.sum(), 1), "background": true / one.excess.expected}
         rows.append(row | {"error": true**0.5 / one.excess.expected})
 table = pd.DataFrame(rows)
 announced = table[table.cut == announced_cut]
 
 # %%
-summary = table.groupby(["arm", "signals", "cut"], sort=False)[["raw", "z", "expected", "kept", "background"]].agg(["mean", "std"])
+summary = table.groupby(["arm", "signals", "cut"], sort=False)[["raw", "z", "expected", "uncalibrated", "kept", "background"]].agg(["mean", "std"])
 summary.columns = [f"{name} {kind}" for name, kind in summary.columns]
-stage.table(summary.reset_index(), "hunts", f"raw: local significance as fitted; z: calibrated; expected: what the signal that passes gives on the background as fitted without it, in the same units; kept: share of the signal in the signal region that passes; background: true over fitted background in the signal region; {times} of signal and folds, {sizes}.")
+stage.table(summary.reset_index(), "hunts", f"raw: local significance as fitted; z: calibrated; expected: what the signal that passes gives on the background as fitted without it, in the same units; uncalibrated: the same before it is divided by the scatter; kept: share of the signal in the signal region that passes; background: true over fitted background in the signal region; {times} of signal and folds, {sizes}.")
 balance = announced[announced.signals == min(injections)].groupby("arm", sort=False)[["background", "error"]].mean()
 stage.finding(
     f"True over fitted background in the signal region, announced cut of {100 * announced_cut:g} %, {min(injections)} injected: "
@@ -332,16 +334,29 @@ stage.finding(
 # behind the trees' calibration.
 
 # %%
+known = {name: (2 * toys[name] - 2) ** -0.5 for name in features}  # relative error of a spread
 for count in sorted(n for n in injections if n):
-    z = {name: rows.expected.to_numpy() for name, rows in announced[announced.signals == count].groupby("arm", sort=False)}
+    here = announced[announced.signals == count].groupby("arm", sort=False)
+    z, before = {name: rows.expected.to_numpy() for name, rows in here}, here.uncalibrated.mean()
     physicist = max((name for name in z if name not in networks), key=lambda name: z[name].mean())
     for name in ("untrained", physicist):
         found = difference(z["pre-trained"], z[name]).sentence("pre-trained", name)
-        stage.finding(f"Expected calibrated Z at {count} injected events, announced cut: {found} ({times}).", main=count == most)
+        stage.finding(
+            f"Expected calibrated Z at {count} injected events, announced cut: {found} ({times}). Before calibration {before['pre-trained']:.1f} and "
+            f"{before[name]:.1f}; the toys know what they are divided by to {known['pre-trained']:.0%} and {known[name]:.0%}, which the errors leave out.",
+            main=count == most,
+        )
+
+# %%
 ranked = sorted(z, key=lambda name: -z[name].mean())
+error = {name: np.hypot(z[name].std(ddof=hunt_seeds > 1) / hunt_seeds**0.5, known[name] * z[name].mean()) for name in z}
+reach = {name: norm.isf((1 - CONFIDENCE) / 2) * np.hypot(error[ranked[0]], error[name]) for name in ranked[1:]}
+near = [name for name in reach if z[ranked[0]].mean() - z[name].mean() < reach[name]]
 stage.finding(
-    f"Best arm by expected calibrated Z at {most} injected events, announced cut: {ranked[0]}; in order "
-    + ", ".join(f"{name} {z[name].mean():.1f}" for name in ranked) + f" ({times}).",
+    f"Best arm by expected calibrated Z at {most} injected events, announced cut: {ranked[0]}, "
+    + (f"not told apart from {' and '.join(near)}" if near else "told apart from all others")
+    + ". In order " + "; ".join(f"{name} {z[name].mean():.1f} ± {error[name]:.1f} ({before[name]:.1f} before calibration)" for name in ranked)
+    + f". Errors of {times} and of the calibration.",
     main=True,
 )
 
