@@ -344,6 +344,19 @@ for title, names in groups.items():
         main=title.startswith("new"),
     )
 
+# %% [markdown]
+# That says something about unseen signals only if so short a pre-training has taught the encoder anything that the search
+# can use, which the untrained network tells.
+
+# %%
+learned = both.groupby(["arm", "seed"]).max_sic.mean()
+result = difference(learned["ten classes"].to_numpy(), learned["untrained, linear"].to_numpy())
+stage.finding(
+    f"Mean over all {len(signals)} signals after {views} views: {result.sentence('ten classes', 'untrained')}"
+    + ("." if result.word == "a gain" else ": too short a pre-training to tell what unseen classes cost."),
+    main=True,
+)
+
 # %%
 stage.finish(
     jets={name: len(pool) for name, pool in pools.items()},
@@ -356,5 +369,6 @@ stage.finish(
     unseen={name: one.manifest["classes"] for name, one in pretrainings.items()},
     unseen_jets={name: one.manifest["training_jets"] for name, one in pretrainings.items()},
     lost=lost,
+    learned=result.word,
     table=str(stage.folder / "summary.csv"),
 )

@@ -273,6 +273,7 @@ def test_search_has_every_arm_and_pretraining_without_the_signals(out: Path) -> 
     assert len(found["unseen"]["ten classes"]) == 10
     assert max(found["unseen_jets"].values()) <= 300  # 50 of each of six classes, and as many of ten
     assert set(found["lost"]) == {"seen by both", "new to the six-class encoder"}
+    assert found["learned"] in words
     table = pd.read_csv(found["table"])
     assert table["sic_1e-2"].isna().all()
     assert table.significance.max() == pytest.approx(40 / 80**0.5)
