@@ -148,7 +148,9 @@ def convert(
 def pretrain(
     data: Annotated[Path, typer.Option(help="Store that `jepalib convert` made.")],
     run: Annotated[Path, typer.Option(help="Run folder; an unfinished one is gone on with.")],
-    method: Annotated[str, typer.Option(help="jp-jepa, hep-jepa, p-jepa or supervised.")] = "jp-jepa",
+    method: Annotated[
+        str, typer.Option(help="jp-jepa, hep-jepa, p-jepa, jet-targets or supervised.")
+    ] = "jp-jepa",
     size: Annotated[str, typer.Option(help="Size of the encoder, atto to huge.")] = "nano",
     settings: Settings = [],  # noqa: B006  typer wants a plain default and copies it
     processes: Annotated[
