@@ -101,6 +101,7 @@ class Profile:
     hunt_folds: int = 5
     hunt_toys: int = 1_000
     tree_toys: int = 200
+    least_toys: int = 100
     efficiencies: tuple[float, ...] = (0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002)
     announced_cut: float = 0.02
     trees: int = 10
@@ -244,6 +245,7 @@ SMOKE = replace(
     hunt_folds=2,
     hunt_toys=20,
     tree_toys=8,
+    least_toys=8,
     efficiencies=(0.5, 0.2),
     announced_cut=0.2,
     trees=1,

@@ -26,6 +26,7 @@ hunt_folds: int = 3  # parts; each is judged by a classifier trained on the othe
 hunt_toys: int = 200  # pseudo-experiments of a discriminant
 tree_toys: int = 20  # and of the boosted trees, which take forty times as long
 efficiencies: list[float] = [0.2, 0.1, 0.05, 0.02, 0.01]  # shares of the background that cuts keep
+least_toys: int = 100  # toys without which Z of an arm is not calibrated, and gets no verdict
 announced_cut: float = 0.02  # the one of them that is chosen before looking
 trees: int = 3  # boosted classifiers that are averaged, for the physicist's features
 mass_window: list[float] = [2700.0, 5100.0]  # GeV, sidebands and signal region
@@ -212,7 +213,8 @@ stage.show(fig, "spectra", f"Dijet mass with {most} injected events (first of {t
 # independent, and Z can scatter by more than 1 where a cut is loose.
 #
 # The toys tell centre and scatter for each arm and cut, and *calibrate* Z: (Z − centre)/scatter. To see whether that
-# makes p-values uniform, each half of the toys is calibrated by the other half. What the features themselves know
+# makes p-values uniform, each half of the toys is calibrated by the other half. Few toys know a spread badly, and what is
+# divided by it is as wrong: an arm with fewer toys than the parameters ask for stays uncalibrated and gets no verdict. What the features themselves know
 # of the mass is not in these toys; for that there is the trap above, and the hunts with nothing injected.
 
 # %%
@@ -224,6 +226,8 @@ null = {
     for name, x in features.items()
 }
 uniform = pd.concat([null_hunts.uniformity(z, cuts)[1:].assign(arm=name, toys=toys[name]) for name, z in null.items()])
+judged = [name for name in features if toys[name] >= least_toys]
+spreads = {name: z.std(axis=0, ddof=1) if name in judged else np.ones(len(cuts)) for name, z in null.items()}
 crossed = {name: null_hunts.cross_calibrated(z)[:, 1:] for name, z in null.items()}
 
 # %%
@@ -241,7 +245,7 @@ for name, rows in uniform.groupby("arm", sort=False):
 # %% [markdown]
 # ## Calibrated significances
 #
-# From here on Z is calibrated. Beside it stands what is *expected*: the signal that passes, on the background as fitted
+# From here on Z is calibrated, where an arm has the toys for it. Beside it stands what is *expected*: the signal that passes, on the background as fitted
 # without signal times the efficiency of the cut, divided by the scatter. That presumes that the cut keeps the same
 # share of the background in the signal region as in the sidebands. The truth is known here, so it is looked up:
 # **kept over fitted** is the true background that passes in the signal region over the fitted one. The expected Z holds where this
@@ -251,8 +255,8 @@ for name, rows in uniform.groupby("arm", sort=False):
 free = spectrum.fit_sidebands(np.histogram(mjj[background], edges)[0], window)
 rows = []
 for (name, count, draw), found in hunts.items():
-    region, scatter = inside[drawn[count, draw]], null[name].std(axis=0, ddof=1)
-    z = null_hunts.calibrated(norm.isf([one.excess.p for one in found]), null[name])
+    region, scatter, z = inside[drawn[count, draw]], spreads[name], norm.isf([one.excess.p for one in found])
+    z = null_hunts.calibrated(z, null[name]) if name in judged else z
     for i, one in enumerate(found):
         signal, b = (one.passed[len(background):] & region).sum(), one.efficiency * free.total
         asimov = spectrum.significance(b + signal, b, free.error * one.efficiency**0.5) / scatter[i]
@@ -266,7 +270,7 @@ announced = table[table.cut == announced_cut]
 # %%
 summary = table.groupby(["arm", "signals", "cut"], sort=False)[["raw", "z", "expected", "uncalibrated", "kept", "background"]].agg(["mean", "std"])
 summary.columns = [f"{name} {kind}" for name, kind in summary.columns]
-stage.table(summary.reset_index(), "hunts", f"raw: local significance as fitted; z: calibrated; expected: what the signal that passes gives on the background as fitted without it, in the same units; uncalibrated: the same before it is divided by the scatter; kept: share of the signal in the signal region that passes; background: true over fitted background in the signal region; {times} of signal and folds, {sizes}.")
+stage.table(summary.reset_index(), "hunts", f"raw: local significance as fitted; z: calibrated, where an arm has the toys; expected: what the signal that passes gives on the background as fitted without it, in the same units; uncalibrated: the same before it is divided by the scatter; kept: share of the signal in the signal region that passes; background: true over fitted background in the signal region; {times} of signal and folds, {sizes}.")
 balance = announced[announced.signals == min(injections)].groupby("arm", sort=False)[["background", "error"]].mean()
 stage.finding(
     f"True over fitted background in the signal region, announced cut of {100 * announced_cut:g} %, {min(injections)} injected: "
@@ -284,26 +288,27 @@ for name in features:
         ]
         found = spectrum.toys(cut * free.expected + np.mean(kept, axis=0), window, toys[name], seed)
         middle, low, high = spectrum.expected_range(found)
-        moved = middle / null[name][:, i].std(ddof=1) - middle  # counts and training together scatter by 1 after calibration
+        moved = middle / spreads[name][i] - middle  # counts and training together scatter by 1 after calibration
         expected[name, cut] = middle + moved, low + moved, high + moved
 one = table[(table.signals == most) & (table.seed == 0) & (table.cut < 1)]
 observed = {f"{name}, observed": dict(zip(rows.cut, rows.z)) for name, rows in one.groupby("arm", sort=False)}
 fig = significances(observed, {f"{cut:g}": expected["pre-trained", cut] for cut in efficiencies})
-stage.show(fig, "significances", f"Calibrated significance by cut, {most} injected events, first of {times}; expected: {hunt_toys} toys for the pre-trained features; {sizes}.")
+stage.show(fig, "significances", f"Significance by cut, calibrated for {', '.join(judged)}; {most} injected events, first of {times}; expected: {hunt_toys} toys for the pre-trained features; {sizes}.")
 
 # %%
 fig = found_against_injected(announced, roots)
-stage.show(fig, "found", f"Calibrated significance after the announced cut of {100 * announced_cut:g} % by injected events, {times} each; {sizes}.", main=True)
+stage.show(fig, "found", f"Significance, calibrated for {', '.join(judged)}, after the announced cut of {100 * announced_cut:g} % by injected events, {times} each; {sizes}.", main=True)
 least = min(injections)
 for name, rows in announced.groupby("arm", sort=False):
     z, nothing = rows[rows.signals == most].z, rows[rows.signals == least].z
     middle, low, high = expected[name, announced_cut]
-    verdict = "found" if z.mean() >= null_hunts.EVIDENCE else "not found"
+    verdict = ("are found" if z.mean() >= null_hunts.EVIDENCE else "are not found") + " at calibrated Z ="
+    verdict, end = (verdict, f"calibrated by {toys[name]} toys") if name in judged else ("come out at Z =", f"not calibrated, with {toys[name]} toys, so this is no verdict")
     stage.finding(
-        f"{name}: {most} events injected (S/√B = {roots[most]:.1f} in the signal region) are {verdict} at calibrated Z = "
+        f"{name}: {most} events injected (S/√B = {roots[most]:.1f} in the signal region) {verdict} "
         f"{z.mean():.1f}{plus_minus(z.std(), 1)} ({times}) after the announced cut of {100 * announced_cut:g} %; with {least} injected Z = {nothing.mean():+.1f} "
         f"({nothing.min():+.1f} to {nothing.max():+.1f}), the one background's own; expected {middle:.1f} ({low:.1f} to {high:.1f} in 68 % of toys). "
-        f"{null_hunts.EVIDENCE:g} is the measure; calibrated by {toys[name]} toys.",
+        f"{null_hunts.EVIDENCE:g} is the measure; {end}.",
         main=name == "pre-trained",
     )
 
@@ -330,8 +335,8 @@ stage.finding(
 # Observed significances hold the fluctuation of the one background that there is, in all draws the same and
 # for each set of features another. The *expected* ones do not, where true over fitted background is 1. So these are compared,
 # with the untrained network and with the better of the physicist's arms, at the same injections. The spread is over draws of
-# the signal and the folds; one pre-training and one untrained network stand behind all of them, and few toys
-# behind the trees' calibration.
+# the signal and the folds; one pre-training and one untrained network stand behind all of them, and the
+# toys of each arm behind its calibration.
 
 # %%
 known = {name: (2 * toys[name] - 2) ** -0.5 for name in features}  # relative error of a spread
@@ -342,8 +347,9 @@ for count in sorted(n for n in injections if n):
     for name in ("untrained", physicist):
         found = difference(z["pre-trained"], z[name]).sentence("pre-trained", name)
         stage.finding(
-            f"Expected calibrated Z at {count} injected events, announced cut: {found} ({times}). Before calibration {before['pre-trained']:.1f} and "
-            f"{before[name]:.1f}; the toys know what they are divided by to {known['pre-trained']:.0%} and {known[name]:.0%}, which the errors leave out.",
+            f"Expected Z at {count} injected events, announced cut: {found} ({times}). Before calibration {before['pre-trained']:.1f} and "
+            f"{before[name]:.1f}; their toys know the spread of Z to {known['pre-trained']:.0%} and {known[name]:.0%}, which the errors leave out"
+            + ("." if name in judged else f"; {name} is not calibrated."),
             main=count == most,
         )
 
@@ -353,10 +359,10 @@ error = {name: np.hypot(z[name].std(ddof=hunt_seeds > 1) / hunt_seeds**0.5, know
 reach = {name: norm.isf((1 - CONFIDENCE) / 2) * np.hypot(error[ranked[0]], error[name]) for name in ranked[1:]}
 near = [name for name in reach if z[ranked[0]].mean() - z[name].mean() < reach[name]]
 stage.finding(
-    f"Best arm by expected calibrated Z at {most} injected events, announced cut: {ranked[0]}, "
+    f"Best arm by expected Z at {most} injected events, announced cut: {ranked[0]}, "
     + (f"not told apart from {' and '.join(near)}" if near else "told apart from all others")
     + ". In order " + "; ".join(f"{name} {z[name].mean():.1f} ± {error[name]:.1f} ({before[name]:.1f} before calibration)" for name in ranked)
-    + f". Errors of {times} and of the calibration.",
+    + f". Errors of {times}, and of so many toys' knowledge of the spread.",
     main=True,
 )
 
