@@ -19,12 +19,15 @@ import numpy as np
 import pandas as pd
 
 from jepalib.errors import JepalibError
+from jepalib.evaluation.differences import difference
 from jepalib.evaluation.search import Arm, Scores, Sizes, draw
 from jepalib.evaluation.sic import SicBand, SicCurve, sic_band, sic_curve
 from jepalib.evaluation.tagging import MIN_PASSING
 from jepalib.progress import Progress
 
 Arms = Mapping[tuple[str, str], Arm]  # by the names of the signal and of the classifier
+METRICS = ("max_sic", "sic_1e-2")  # the best cut, found by the truth, and one that is fixed beforehand
+NOT_QUOTED = "not quoted"
 
 
 @dataclass(frozen=True, order=True)
@@ -113,6 +116,53 @@ def bands(curves: Mapping[Experiment, SicCurve], signal: str, signals: int) -> d
         if (one.signal, one.signals) == (signal, signals):
             by_arm.setdefault(one.arm, []).append(curve)
     return {arm: sic_band(group) for arm, group in by_arm.items()}
+
+
+def verdict(
+    table: pd.DataFrame, first: str, second: str, metrics: Sequence[str] = METRICS
+) -> tuple[dict[str, str], str]:
+    """Are two classifiers told apart, by the spread over seeds of both (`differences.difference`)?
+
+    Args:
+        table: of `scan`, for one signal and one number of its events.
+        first, second: names of the classifiers.
+
+    Returns:
+        The word of each metric ("not quoted" where a seed has no value), and all in one sentence.
+
+    Raises:
+        JepalibError: the table has no row of one of them.
+    """
+    words, parts = {}, []
+    for metric in metrics:
+        pair = [table[table.arm == arm][metric].to_numpy(float) for arm in (first, second)]
+        title = "maximum SIC" if metric == "max_sic" else f"SIC at FPR {metric.removeprefix('sic_')}"
+        if np.isnan(np.concatenate(pair)).any():
+            words[metric] = NOT_QUOTED
+            parts.append(f"{title}: {NOT_QUOTED}")
+        else:
+            result = difference(*pair)
+            words[metric] = result.word
+            parts.append(f"{title}: {result.sentence(first, second)}")
+    return words, "; ".join(parts)
+
+
+def upper_bounds(table: pd.DataFrame, told: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Of several classifiers that were told the truth, the one with the largest mean maximum SIC.
+
+    Chosen for each signal and number of its events; its rows, with the name of the bound as `arm` and its
+    own as `classifier`.
+
+    Args:
+        table: of `scan`.
+        told: classifiers by the name of the bound, such as trees and a linear head on the same features.
+    """
+    rows = []
+    for name, arms in told.items():
+        for _, group in table[table.arm.isin(arms)].groupby(["signal", "signals"], sort=False):
+            best = group.groupby("arm").max_sic.mean().idxmax()
+            rows.append(group[group.arm == best].assign(arm=name, classifier=best))
+    return pd.concat(rows, ignore_index=True)
 
 
 def _make(one: Experiment, arm: Arm, sizes: Sizes, keep: Path | None) -> tuple[Experiment, Scores]:

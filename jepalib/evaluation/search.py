@@ -62,12 +62,14 @@ class Sizes:
     Attributes:
         a, b: background events of A and of B.
         test_background, test_signal: pure test events.
+        told: signal events beside those of B for a classifier that is told the truth.
     """
 
     a: int
     b: int
     test_background: int
     test_signal: int
+    told: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,13 +77,14 @@ class Draw:
     """One pseudo-experiment: rows of a pool of background and of a pool of signal.
 
     No row is in two samples. The test rows are the same for every seed and number of signal
-    events, and the signal of a smaller number is among that of a larger.
+    events, and the signal of a smaller number is among that of a larger. What a pool has beyond
+    the sizes is left out: two seeds share the less, the larger the pool.
 
     Attributes:
         a, b: background rows of A and of B.
         signal: signal rows of B.
         test_background, test_signal: rows of the pure test samples.
-        spare_signal: signal rows in none of these, for a classifier that is told the truth.
+        told_signal: signal rows in none of these, for a classifier that is told the truth.
     """
 
     a: Int[np.ndarray, " a"]
@@ -89,7 +92,7 @@ class Draw:
     signal: Int[np.ndarray, " signals"]
     test_background: Int[np.ndarray, " test_backgrounds"]
     test_signal: Int[np.ndarray, " test_signals"]
-    spare_signal: Int[np.ndarray, " spare"]
+    told_signal: Int[np.ndarray, " told"]
 
     @property
     def significance(self) -> float:
@@ -103,13 +106,14 @@ def draw(pools: tuple[int, int], sizes: Sizes, signals: int, seed: int) -> Draw:
     Args:
         pools: background and signal events that there are.
         signals: N, signal events in B; 0 for a B that is background as A is.
-        seed: of A and B; the test samples do not depend on it.
+        seed: of all but the test samples, which do not depend on it.
 
     Raises:
         JepalibError: the pools are too small, or a size is negative or A or B is empty.
     """
-    wanted = (sizes.a + sizes.b + sizes.test_background, signals + sizes.test_signal)
-    if min(sizes.a, sizes.b, sizes.test_background, sizes.test_signal) < 1 or signals < 0:
+    wanted = (sizes.a + sizes.b + sizes.test_background, signals + sizes.told + sizes.test_signal)
+    samples = (sizes.a, sizes.b, sizes.test_background, sizes.test_signal)
+    if min(samples) < 1 or min(signals, sizes.told) < 0:
         raise JepalibError(f"anomaly search: {sizes} with {signals} signal events: give positive numbers")
     for name, there, needed in zip(("background", "signal"), pools, wanted):
         if needed > there:
@@ -125,7 +129,7 @@ def draw(pools: tuple[int, int], sizes: Sizes, signals: int, seed: int) -> Draw:
         signal=others[:signals],
         test_background=test_background,
         test_signal=test_signal,
-        spare_signal=others[signals:],
+        told_signal=others[signals : signals + sizes.told],
     )
 
 
@@ -244,12 +248,11 @@ class OnFeatures:
 class Supervised(OnFeatures):
     """The upper bound: the same classifier, told the truth of every event that is not for testing.
 
-    It learns all background of A and B against all signal, in B or not, so it hardly depends
-    on the number of signal events in B.
+    It learns all background of A and B against the signal of B and as much more as `Sizes.told` says.
     """
 
     def __call__(self, drawn: Draw, seed: int) -> Scores:
         """Train on background against signal."""
         background = self.background[np.concatenate([drawn.a, drawn.b])]
-        signal = self.signal[np.concatenate([drawn.signal, drawn.spare_signal])]
+        signal = self.signal[np.concatenate([drawn.signal, drawn.told_signal])]
         return self._scores(background, signal, drawn, seed)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from jepalib.data.store import JetStore
 from jepalib.errors import JepalibError
-from jepalib.evaluation.search import Draw, Scores
+from jepalib.evaluation.search import Draw, Scores, Sizes
 from jepalib.training.distributed import World
 from jepalib.training.few_shot import AdaptConfig, Arm, Training
 from jepalib.training.runs import Run
@@ -60,13 +60,13 @@ class TunedOnSamples:
     """An arm of `evaluation.scan`: encoder and head trained to tell A from B. Made by `tuned_on_samples`.
 
     Attributes:
-        run: a pre-training, whose encoder every training begins with; None for one from scratch.
+        run: a pre-training, whose encoder every training begins with.
         store: where the jets are.
         background, signal: rows of the store that are the pools.
         scratch: begin with random weights, though the architecture is that of the run.
     """
 
-    run: Path | None
+    run: Path
     store: Path
     background: Int[np.ndarray, " backgrounds"]
     signal: Int[np.ndarray, " signals"]
@@ -79,11 +79,17 @@ class TunedOnSamples:
         """Background and signal events that there are to draw from."""
         return len(self.background), len(self.signal)
 
+    def length(self, sizes: Sizes, signals: int) -> tuple[int, float]:
+        """Steps of a training with so many signal jets in B, and epochs over the jets that it trains on."""
+        jets = sum(size - _held(size) for size in (sizes.a, sizes.b + signals))
+        steps = self.config.steps_for(jets)
+        return steps, steps * self.config.batch_size / jets
+
     def __call__(self, drawn: Draw, seed: int) -> Scores:
         """Train on A against B, and score the test samples at the best moment."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        pretraining = Run.open(self.run) if self.run is not None else None
-        encoder = None if pretraining is None or self.scratch else pretraining.encoder()
+        pretraining = Run.open(self.run)
+        encoder = None if self.scratch else pretraining.encoder()
         b = np.concatenate([self.background[drawn.b], self.signal[drawn.signal]])
         test = np.concatenate([self.background[drawn.test_background], self.signal[drawn.test_signal]])
         train, held = _held_out([self.background[drawn.a], b], seed)
@@ -100,7 +106,7 @@ class TunedOnSamples:
 
 
 def tuned_on_samples(
-    run: Path | None,
+    run: Path,
     store: JetStore,
     background: Int[np.ndarray, " backgrounds"],
     signal: Int[np.ndarray, " signals"],
@@ -115,9 +121,8 @@ def tuned_on_samples(
     the encoder scales is taken: there is no truth to tune them by.
 
     Args:
-        run: a pre-training, whose encoder every training begins with; None for one from scratch
-            of the architecture that `config` names.
-        scratch: begin with random weights nonetheless: the network of the run without its training.
+        run: a pre-training, whose encoder every training begins with.
+        scratch: begin with random weights instead: the network of the run without its training.
         store: where the jets are.
         background, signal: its rows that are the pools of `search.draw`.
         config: steps are those of the few-shot table for as many labels.
@@ -128,9 +133,12 @@ def tuned_on_samples(
     background, signal = np.asarray(background), np.asarray(signal)
     if len(both := np.intersect1d(background, signal)):
         raise JepalibError(f"anomaly search: {len(both)} rows are background and signal (first {both[0]})")
-    if run is not None:
-        Run.open(run).encoder()
+    Run.open(run).encoder()
     return TunedOnSamples(run, store.path, background, signal, config, head, scratch)
+
+
+def _held(jets: int) -> int:
+    return max(1, round(HELD_OUT * jets))
 
 
 def _held_out(
@@ -141,7 +149,7 @@ def _held_out(
     for rows in samples:
         if len(rows) < 2:
             raise JepalibError(f"samples A and B of {[len(s) for s in samples]} jets; each needs at least 2")
-        mixed, cut = rng.permutation(rows), max(1, round(HELD_OUT * len(rows)))
+        mixed, cut = rng.permutation(rows), _held(len(rows))
         train.append(mixed[cut:])
         held.append(mixed[:cut])
     return np.sort(np.concatenate(train)), np.sort(np.concatenate(held))

@@ -66,7 +66,7 @@ def sic_against_signal(
     Where a seed has no value (too little background passes) there is no point.
 
     Args:
-        table: `evaluation.search.scan` of several classifiers with a column `arm`, all with one size of B.
+        table: `evaluation.scan.scan` of several classifiers with a column `arm`, all with one size of B.
         metric: max_sic, or sic_1e-2 ….
         bounds: horizontal lines by name, such as that of the supervised classifier.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Int, Shaped
@@ -16,7 +16,31 @@ from jepalib.schema import CLASSES
 from jepalib.workbook.inputs import own_store
 from jepalib.workbook.notebook import Stage
 
+BACKGROUND = "QCD"
 MOST_FILES, JETS_PER_FILE = 8, 500  # of a class: several files keep several cores busy
+
+
+def signals_of(search_signals: Sequence[str], main_signal: str, **numbers: Sequence[int]) -> list[str]:
+    """The signals to search for, all that are not background where none is named; parameters checked.
+
+    Args:
+        numbers: parameters that must hold at least one number each, of at least 1.
+
+    Raises:
+        JepalibError: a parameter with what is not a signal, or is no number to work with.
+    """
+    possible = [name for name in CLASSES if name != BACKGROUND]
+    signals = list(dict.fromkeys(search_signals)) or possible
+    for parameter, names in (("search_signals", signals), ("main_signal", [main_signal])):
+        if wrong := [name for name in names if name not in possible]:
+            why = "is the background" if wrong[0] == BACKGROUND else "is no class of JetClass"
+            raise JepalibError(f"{parameter}: '{wrong[0]}' {why}; signals are {', '.join(possible)}")
+    if main_signal not in signals:
+        raise JepalibError(f"main_signal '{main_signal}' is not among search_signals: {', '.join(signals)}")
+    for parameter, values in numbers.items():
+        if not values or min(values) < 1:
+            raise JepalibError(f"{parameter} {list(values)}: give at least one number, none below 1")
+    return signals
 
 
 def search_store(stage: Stage, data_dir: str, jets: Mapping[str, int], seed: int) -> JetStore:
@@ -28,8 +52,10 @@ def search_store(stage: Stage, data_dir: str, jets: Mapping[str, int], seed: int
         seed: of the simulation.
 
     Raises:
-        JepalibError: the jets are not those of JetClass.
+        JepalibError: the jets are not those of JetClass, or a class is none of it.
     """
+    if unknown := [name for name in jets if name not in CLASSES]:
+        raise JepalibError(f"no class '{unknown[0]}' in JetClass; there are: {', '.join(CLASSES)}")
     if data_dir:
         store = own_store(stage, data_dir)
         if store.classes != CLASSES:

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from jepalib.errors import JepalibError
-from jepalib.evaluation.scan import Experiment, bands, plan, scan
+from jepalib.evaluation.scan import Experiment, bands, plan, scan, upper_bounds, verdict
 from jepalib.evaluation.search import Draw, OnFeatures, Sizes, fit_linear, fit_trees
 from jepalib.evaluation.sic import sic_curve
 
@@ -84,3 +85,37 @@ def test_an_unknown_arm_and_a_small_pool_are_named(arms):
         scan(small, plan(small, [10], [0]), SIZES)
     with pytest.raises(JepalibError, match="301 signal events"):
         scan(arms, plan(arms, [151], [0]), SIZES)
+
+
+def judged(**arms: list[float]) -> pd.DataFrame:
+    """A table of one signal: maximum SIC of each seed by arm."""
+    rows = [
+        {"signal": "Tbl", "signals": 10, "arm": arm, "seed": seed, "max_sic": value, "sic_1e-2": value / 2}
+        for arm, values in arms.items()
+        for seed, value in enumerate(values)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_a_verdict_at_the_best_cut_and_at_a_fixed_one():
+    table = judged(high=[3.0, 3.1, 3.2], low=[1.0, 1.1, 1.2])
+    words, sentence = verdict(table, "high", "low")
+    assert words == {"max_sic": "a gain", "sic_1e-2": "a gain"}
+    assert "maximum SIC: high 3.100 ± 0.100, low 1.100 ± 0.100: +2.000" in sentence
+    assert "SIC at FPR 1e-2: high 1.550 ± 0.050" in sentence
+    table.loc[1, "sic_1e-2"] = np.nan
+    words, sentence = verdict(table, "low", "high")
+    assert words == {"max_sic": "a loss", "sic_1e-2": "not quoted"}
+    assert sentence.endswith("; SIC at FPR 1e-2: not quoted")
+    with pytest.raises(JepalibError, match="at least one finite value"):
+        verdict(table, "high", "forest")
+
+
+def test_the_bound_is_the_better_of_those_told_the_truth():
+    one = judged(trees=[2.0, 4.0], linear=[2.5, 2.7], other=[9.0, 9.0])
+    two = judged(trees=[1.0, 1.2], linear=[2.5, 2.7]).assign(signal="Zqq")
+    found = upper_bounds(pd.concat([one, two]), {"features, supervised": ["trees", "linear"]})
+    assert set(found.arm) == {"features, supervised"}
+    best = found.groupby("signal").classifier.unique()
+    assert {signal: list(names) for signal, names in best.items()} == {"Tbl": ["trees"], "Zqq": ["linear"]}
+    assert found[found.signal == "Tbl"].max_sic.tolist() == [2.0, 4.0]

@@ -122,29 +122,31 @@ def test_what_gives_no_curve(background, signal, message):
 @given(
     sizes=st.tuples(*[st.integers(1, 40)] * 4),
     signals=st.integers(0, 30),
+    told=st.integers(0, 9),
     spare=st.integers(0, 10),
     seed=st.integers(0, 99),
 )
 @settings(deadline=None, max_examples=60)
-def test_no_event_is_in_two_samples_and_all_have_their_sizes(sizes, signals, spare, seed):
-    sizes = Sizes(*sizes)
-    pools = (sizes.a + sizes.b + sizes.test_background + spare, signals + sizes.test_signal + spare)
+def test_no_event_is_in_two_samples_and_all_have_their_sizes(sizes, signals, told, spare, seed):
+    sizes = Sizes(*sizes, told)
+    pools = (sizes.a + sizes.b + sizes.test_background + spare, signals + sizes.test_signal + told + spare)
     drawn = draw(pools, sizes, signals, seed)
     background = np.concatenate([drawn.a, drawn.b, drawn.test_background])
-    signal = np.concatenate([drawn.signal, drawn.test_signal, drawn.spare_signal])
+    signal = np.concatenate([drawn.signal, drawn.test_signal, drawn.told_signal])
     assert [len(drawn.a), len(drawn.b), len(drawn.test_background)] == [
         sizes.a,
         sizes.b,
         sizes.test_background,
     ]
-    assert [len(drawn.signal), len(drawn.test_signal), len(drawn.spare_signal)] == [
+    assert [len(drawn.signal), len(drawn.test_signal), len(drawn.told_signal)] == [
         signals,
         sizes.test_signal,
-        spare,
+        told,
     ]
     assert len(set(background.tolist())) == len(background)
     assert set(background.tolist()) <= set(range(pools[0]))
-    assert sorted(signal.tolist()) == list(range(pools[1]))
+    assert len(set(signal.tolist())) == len(signal) == pools[1] - spare
+    assert set(signal.tolist()) <= set(range(pools[1]))
     assert drawn.significance == pytest.approx(signals / sizes.b**0.5)
 
 
@@ -165,8 +167,22 @@ def test_too_small_pools_are_refused():
         draw((249, 100), Sizes(100, 100, 50, 10), 5, 0)
     with pytest.raises(JepalibError, match="15 signal events are needed, there are 14"):
         draw((250, 14), Sizes(100, 100, 50, 10), 5, 0)
-    with pytest.raises(JepalibError, match="give positive numbers"):
-        draw((250, 14), Sizes(100, 0, 50, 10), 5, 0)
+    with pytest.raises(JepalibError, match="18 signal events are needed, there are 17"):
+        draw((250, 17), Sizes(100, 100, 50, 10, told=3), 5, 0)
+    for bad in (Sizes(100, 0, 50, 10), Sizes(100, 100, 50, 10, told=-1)):
+        with pytest.raises(JepalibError, match="give positive numbers"):
+            draw((250, 14), bad, 5, 0)
+
+
+def test_with_pools_twice_as_large_two_seeds_share_half():
+    sizes = Sizes(500, 500, 100, 100, told=200)
+    one, other = (draw((2100, 900), sizes, 200, seed) for seed in (0, 1))
+    for share, first, second in (
+        (0.5, np.r_[one.a, one.b], np.r_[other.a, other.b]),
+        (0.5, np.r_[one.signal, one.told_signal], np.r_[other.signal, other.told_signal]),
+        (0.25, one.told_signal, other.told_signal),
+    ):
+        assert len(np.intersect1d(first, second)) / len(first) == pytest.approx(share, abs=0.1)
 
 
 # --- classifiers -------------------------------------------------------------------------
@@ -180,7 +196,7 @@ def gaussians(n: int, mean: float, seed: int, noise: int = 2) -> np.ndarray:
 
 POOLS = (10_000, 3000)
 BACKGROUND, SIGNAL = gaussians(POOLS[0], 0.0, 0), gaussians(POOLS[1], 3.0, 1)
-SIZES = Sizes(1500, 1500, 7000, 2000)
+SIZES = Sizes(1500, 1500, 7000, 2000, told=480)
 
 
 def searched(arm, signals: int, seeds, sizes: Sizes = SIZES) -> list:
@@ -225,7 +241,7 @@ def test_the_supervised_bound_never_sees_a_test_event():
         return lambda events: events[:, 0].astype(float)
 
     rows = np.arange(100.0)[:, None]
-    sizes = Sizes(20, 30, 40, 25)
+    sizes = Sizes(20, 30, 40, 25, told=30)
     drawn = draw((100, 60), sizes, 5, 0)
     background, signal = Supervised(rows, 1000 + rows[:60], spy)(drawn, 0)
     ((x, y),) = seen

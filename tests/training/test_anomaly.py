@@ -48,7 +48,7 @@ def test_two_samples_know_no_truth(store):
     assert len(samples.read(np.array([0]))) == 1  # the files stay open
 
 
-def test_trainings_see_a_and_b_and_never_a_test_jet(store, monkeypatch):
+def test_trainings_see_a_and_b_and_never_a_test_jet(store, trained, monkeypatch):
     background, signal = rows_of(store, "QCD", "Hgg", "Zqq"), rows_of(store, "Tbl")
     seen = []
 
@@ -60,9 +60,13 @@ def test_trainings_see_a_and_b_and_never_a_test_jet(store, monkeypatch):
     monkeypatch.setattr(anomaly, "SampleTraining", Spy)
     sizes = Sizes(80, 60, 100, 30)
     drawn = draw((len(background), len(signal)), sizes, 20, 0)
-    scores = tuned_on_samples(None, store, background, signal, config(2))(drawn, 0)
+    tuned = tuned_on_samples(trained.path, store, background, signal, config(2))
+    scores = tuned(drawn, 0)
     assert [len(s) for s in scores] == [100, 30]
     ((arm, rows),) = seen
+    steps, epochs = tuned.length(sizes, 20)
+    assert steps == config(2).steps_for(len(rows))
+    assert epochs == pytest.approx(32 * steps / len(rows))
     used = np.concatenate([rows, arm.val])
     a, b = background[drawn.a], np.concatenate([background[drawn.b], signal[drawn.signal]])
     assert sorted(used.tolist()) == sorted([*a.tolist(), *b.tolist()])
@@ -72,10 +76,10 @@ def test_trainings_see_a_and_b_and_never_a_test_jet(store, monkeypatch):
     assert np.flatnonzero(arm.store.labels).tolist() == sorted(b.tolist())
 
 
-def test_a_plain_difference_is_learned_from_scratch(store):
+def test_a_plain_difference_is_learned_from_scratch(store, trained):
     """B holds signal that is nothing like the background: leptonic tops among H to gg."""
     background, signal = rows_of(store, "Hgg", "H4q"), rows_of(store, "Tbl", "Hqql")
-    arm = tuned_on_samples(None, store, background, signal, config(60))
+    arm = tuned_on_samples(trained.path, store, background, signal, config(60), scratch=True)
     drawn = draw((len(background), len(signal)), Sizes(50, 50, 100, 100), 80, 0)
     scores = arm(drawn, 0)
     assert roc_auc_score(np.repeat([0, 1], [100, 100]), np.concatenate(scores)) > 0.8
@@ -109,9 +113,9 @@ def test_samples_weigh_the_same_and_the_log_loss_decides(store):
     assert training._quality(lopsided, labels) < training._quality(flat, labels)
 
 
-def test_pools_share_nothing(store):
+def test_pools_share_nothing(store, trained):
     with pytest.raises(JepalibError, match="2 rows are background and signal"):
-        tuned_on_samples(None, store, np.arange(10), np.arange(8, 20), config())
+        tuned_on_samples(trained.path, store, np.arange(10), np.arange(8, 20), config())
 
 
 def test_from_scratch_it_is_the_same_network_without_its_training(store, trained):

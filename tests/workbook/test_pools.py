@@ -11,7 +11,7 @@ from jepalib.data.store import JetStore
 from jepalib.errors import JepalibError
 from jepalib.schema import CLASSES
 from jepalib.workbook.notebook import Stage
-from jepalib.workbook.pools import by_class, class_rows, search_store
+from jepalib.workbook.pools import by_class, class_rows, search_store, signals_of
 
 
 def test_rows_are_test_jets_of_the_class(store_path: Path) -> None:
@@ -47,3 +47,31 @@ def test_values_go_to_their_class() -> None:
         "QCD": [[0, 1], [2, 3], [4, 5]],
         "Tbl": [[6, 7], [8, 9]],
     }
+
+
+def test_signals_are_those_named_or_all() -> None:
+    assert signals_of([], "Tbl", signal_counts=[10, 3]) == [name for name in CLASSES if name != "QCD"]
+    assert signals_of(["Wqq", "Tbl", "Wqq"], "Tbl") == ["Wqq", "Tbl"]
+
+
+@pytest.mark.parametrize(
+    ("signals", "main", "counts", "message"),
+    [
+        (["Wqq", "top"], "Wqq", [1], "search_signals: 'top' is no class of JetClass; signals are Hbb"),
+        (["QCD", "Wqq"], "Wqq", [1], "search_signals: 'QCD' is the background"),
+        ([], "tops", [1], "main_signal: 'tops' is no class"),
+        ([], "QCD", [1], "main_signal: 'QCD' is the background"),
+        (["Wqq", "Zqq"], "Tbl", [1], "main_signal 'Tbl' is not among search_signals: Wqq, Zqq"),
+        ([], "Tbl", [], r"signal_counts \[\]: give at least one number"),
+        ([], "Tbl", [10, 0], r"signal_counts \[10, 0\]: give at least one number, none below 1"),
+    ],
+)
+def test_what_is_no_search_is_named(signals, main, counts, message) -> None:
+    with pytest.raises(JepalibError, match=message):
+        signals_of(signals, main, signal_counts=counts)
+
+
+def test_an_unknown_class_is_not_dropped(tmp_path: Path) -> None:
+    with pytest.raises(JepalibError, match="no class 'Hzz' in JetClass"):
+        search_store(Stage("12_anomaly_search", tmp_path), "", {"QCD": 4, "Hzz": 2}, 0)
+    assert not (tmp_path / "data").exists()
