@@ -87,7 +87,10 @@ class Profile:
     tuned_counts: tuple[int, ...] = (1_000, 3_000)
     tuned_seeds: int = 3
     tuned_steps: int = 200  # at 500 jets; grows with the square root of the jets
+    tuned_rate: float = 1e-3
+    tuned_scale: float = 1.0
     unseen_steps: int = 50_000
+    unseen_seeds: int = 3
     # jets as pictures
     display_jets: int = 5_000
     gallery_jets: int = 8
@@ -160,6 +163,7 @@ LAPTOP = replace(
     tuned_seeds=2,
     tuned_steps=30,
     unseen_steps=40,
+    unseen_seeds=1,
     ablation_seeds=2,
     ablation_size="nano",
     ablation_steps=150,
@@ -237,6 +241,7 @@ SMOKE = replace(
     tuned_seeds=1,
     tuned_steps=5,
     unseen_steps=3,
+    unseen_seeds=2,
     background_events=800,
     signal_events=60,
     file_events=(800, 60),

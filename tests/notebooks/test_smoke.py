@@ -248,7 +248,8 @@ def test_robustness_has_every_arm_under_every_condition(out: Path) -> None:
 
 def test_search_has_every_arm_and_pretraining_without_the_signals(out: Path) -> None:
     found = values(out, "12_anomaly_search")
-    assert found["jets"] == {"QCD": 360, "Hbb": 60, "Wqq": 60, "Tbqq": 80}
+    # to judge, and twice as many as A, B and the told signal take
+    assert found["jets"] == {"QCD": 520, "Hbb": 95, "Wqq": 95, "Tbqq": 135}
     ways = [
         "embedding, trees",
         "embedding, linear",
@@ -256,24 +257,41 @@ def test_search_has_every_arm_and_pretraining_without_the_signals(out: Path) -> 
         "untrained, linear",
         "observables, trees",
     ]
-    bounds = ["observables, supervised", "embedding, supervised"]
+    sources = ["observables", "embedding", "untrained"]
+    told = [f"{source}, supervised {fit}" for source in sources for fit in ("trees", "linear")]
     assert set(found["max_sic"]) == {f"{way}, {count}" for way in ways for count in (8, 40)} | {
-        f"{name}, 40" for name in [*bounds, "fine-tuned", "from scratch"]
+        f"{name}, 40" for name in [*told, "fine-tuned", "from scratch"]
     }
     assert all(1 <= value < 10 for value in found["max_sic"].values())
-    assert found["max_sic"]["observables, supervised, 40"] > 1.3  # tops against QCD, told the truth
-    assert found["trainings"] == (5 * 2 * 2 + 2 * 2 + 2) + 5 * 3 * 2 + 2 * 3 * 2
-    assert found["quoted"] == {"max_sic": 26, "sic_1e-2": 0, "sic_1e-3": 0, "sic_1e-4": 0}  # of 200 jets
+    assert set(found["bounds"]) == {f"{source}, supervised" for source in sources}
+    for name, bound in found["bounds"].items():
+        assert bound == max(found["max_sic"][f"{name} {fit}, 40"] for fit in ("trees", "linear"))
+    assert found["bounds"]["observables, supervised"] > 1.3  # tops against QCD, told the truth
+    assert found["trainings"] == (5 * 2 * 2 + 6 * 2 + 2) + 7 * 3 * 2 + 2 * 2 * 3 * 2
+    assert found["quoted"] == {"max_sic": 34, "sic_1e-2": 0, "sic_1e-3": 0, "sic_1e-4": 0}  # of 200 jets
     words = {"a gain", "a loss", "no difference beyond the spread", "one seed, spread unknown"}
-    assert set(found["verdicts"].values()) <= words
-    assert found["verdicts"]["fine-tuned / from scratch"] == "one seed, spread unknown"
+    assert {verdict["max_sic"] for verdict in found["verdicts"].values()} <= words
+    assert {verdict["sic_1e-2"] for verdict in found["verdicts"].values()} == {"not quoted"}
+    assert found["verdicts"]["fine-tuned / from scratch"]["max_sic"] == "one seed, spread unknown"
+    assert set(found["beyond"]) == set(ways)
+    assert found["network"]["steps"] == 3  # 5 at 500 jets, 150 to train on
+    assert found["network"]["epochs"] == pytest.approx(3 * 64 / 150)
     assert set(found["by_signal"]["embedding, linear"]) == {"Hbb", "Wqq", "Tbqq"}
-    assert {sum(words.values()) for words in found["ahead"].values()} == {3}
+    assert {sum(tally["max_sic"].values()) for tally in found["ahead"].values()} == {3}
+    assert {frozenset(tally["sic_1e-2"]) for tally in found["ahead"].values()} == {frozenset(["not quoted"])}
     assert found["unseen"]["six classes"] == ["QCD", "Hbb", "Hcc", "Hgg", "H4q", "Hqql"]
     assert len(found["unseen"]["ten classes"]) == 10
     assert max(found["unseen_jets"].values()) <= 300  # 50 of each of six classes, and as many of ten
-    assert set(found["lost"]) == {"seen by both", "new to the six-class encoder"}
-    assert found["learned"] in words
+    assert found["unseen_pretrainings"] == 4
+    groups = ["seen by both", "new to the six-class encoder"]
+    lost, at_fixed_cut = found["lost"]["max_sic"], found["lost"]["sic_1e-2"]
+    assert set(lost) == {*groups, "the first less the second"}
+    assert at_fixed_cut == {}
+    assert lost["the first less the second"] == pytest.approx(lost[groups[1]] - lost[groups[0]])
+    assert found["learned"]["max_sic"] in words
+    said = " ".join(json.loads((out / "12_anomaly_search" / "result.json").read_text())["findings"])
+    for part in ("100,000 background", "16% of uncertainty", "3 steps of 64 jets", "2 pairs of pre-training"):
+        assert part in said
     table = pd.read_csv(found["table"])
     assert table["sic_1e-2"].isna().all()
     assert table.significance.max() == pytest.approx(40 / 80**0.5)
