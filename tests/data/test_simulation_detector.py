@@ -87,7 +87,7 @@ def test_a_curling_particle_reaches_the_end_face() -> None:
 @given(
     pt=st.floats(0.3, 50),
     phi=st.floats(-3.1, 3.1),
-    slope=st.floats(-2, 2),
+    slope=st.floats(-2, 2).filter(lambda slope: slope == 0 or abs(slope) > 1e-4),  # no million turns
     charge=st.sampled_from([-1, 1]),
     offset=st.floats(-5, 5),
     forward=st.floats(0.1, 100),
