@@ -3,10 +3,10 @@
 #
 # More jets, a larger network, a longer training: each costs something, and before paying one would like to know
 # what it brings. In other fields the answer is surprisingly regular. The loss falls as a *power law*,
-# $L(x) = L_\infty + a\,x^{-b}$, in the number of examples seen, in the size of the data set, in the number of
+# L(x) = L∞ + a / x^b, in the number of examples seen, in the size of the data set, in the number of
 # parameters, and in the arithmetic spent ([Kaplan et al.](https://arxiv.org/abs/2001.08361),
 # [Hoffmann et al.](https://arxiv.org/abs/2203.15556)): a straight line on doubly logarithmic paper until it
-# bends to the floor $L_\infty$, what cannot be predicted. Is it so for jets? This notebook trains a family of
+# bends to the floor L∞, what cannot be predicted. Is it so for jets? This notebook trains a family of
 # networks, measures all of them alike, and fits.
 
 # %% tags=["parameters"]
