@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -102,7 +103,10 @@ def pretrain_several(
     if torch.cuda.is_available():
         return [pretrain_live(c.method, c.size, store, path, changes(c), draw) for path, c in runs.items()]
     jobs = [joblib.delayed(pretrain)(config, store, path, quiet=True) for path, config in runs.items()]
-    return joblib.Parallel(min(len(jobs), len(os.sched_getaffinity(0))))(jobs)
+    with warnings.catch_warnings():
+        # Worker processes that grew by training a network are replaced; that is not worth a word.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+        return joblib.Parallel(min(len(jobs), len(os.sched_getaffinity(0))))(jobs)
 
 
 def processes_here() -> int:
