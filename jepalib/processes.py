@@ -1,4 +1,4 @@
-"""Worker processes that do not outlive the process that they work for."""
+"""Worker processes: jobs side by side, and none that outlives the process that it works for."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ import os
 import signal
 import threading
 import time
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import joblib
 
 
 def die_with_parent() -> None:
@@ -28,3 +33,16 @@ def die_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=follow, name="jepalib die with parent", daemon=True).start()
+
+
+def side_by_side(jobs: Iterable[Any], workers: int, ordered: bool = True) -> Iterator[Any]:
+    """Results of `joblib.delayed` jobs, made in so many processes, as they come.
+
+    Args:
+        ordered: in the order of the jobs.
+    """
+    kind = "generator" if ordered else "generator_unordered"
+    with warnings.catch_warnings():
+        # Worker processes that grew by training a network are replaced; that is not worth a word.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+        yield from joblib.Parallel(workers, return_as=kind)(jobs)

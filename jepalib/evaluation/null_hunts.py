@@ -20,6 +20,7 @@ from jepalib.errors import JepalibError
 from jepalib.evaluation.bump_hunt import fold_scores, hunt
 from jepalib.evaluation.search import Fit
 from jepalib.evaluation.spectrum import Fitted, Window
+from jepalib.processes import side_by_side
 from jepalib.progress import Progress
 
 EVIDENCE = 3.0  # calibrated Z from which a bump counts as found
@@ -62,7 +63,7 @@ def null_z(
     jobs = [joblib.delayed(_toy)(*experiment, np.random.SeedSequence([seed, toy])) for toy in range(number)]
     found = []
     with Progress(number, "toys", unit="toys") as bar:
-        for z in joblib.Parallel(workers, return_as="generator")(jobs):
+        for z in side_by_side(jobs, workers):
             found.append(z)
             bar.add(1)
     return np.array(found)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from jepalib.evaluation.differences import difference
 from jepalib.evaluation.search import Arm, Scores, Sizes, draw
 from jepalib.evaluation.sic import SicBand, SicCurve, sic_band, sic_curve
 from jepalib.evaluation.tagging import MIN_PASSING
+from jepalib.processes import side_by_side
 from jepalib.progress import Progress
 
 Arms = Mapping[tuple[str, str], Arm]  # by the names of the signal and of the classifier
@@ -88,10 +88,8 @@ def scan(
         keep.mkdir(parents=True, exist_ok=True)
     jobs = [joblib.delayed(_make)(one, arms[one.signal, one.arm], sizes, keep) for one in experiments]
     found = {}
-    with Progress(len(jobs), "search", unit="trainings") as bar, warnings.catch_warnings():
-        # Worker processes that grew by training a network are replaced; that is not worth a word.
-        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
-        for one, scores in joblib.Parallel(workers, return_as="generator_unordered")(jobs):
+    with Progress(len(jobs), "search", unit="trainings") as bar:
+        for one, scores in side_by_side(jobs, workers, ordered=False):
             found[one] = sic_curve(*scores, min_passing)
             bar.add(1, note=f"{one.signal}, {one.arm}")
     curves = {one: found[one] for one in experiments}

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from matplotlib.figure import Figure
 
 from jepalib.errors import JepalibError
+from jepalib.processes import side_by_side
 from jepalib.training.config import PretrainConfig
 from jepalib.training.presets import changes
 from jepalib.training.pretrain import pretrain
@@ -103,10 +103,7 @@ def pretrain_several(
     if torch.cuda.is_available():
         return [pretrain_live(c.method, c.size, store, path, changes(c), draw) for path, c in runs.items()]
     jobs = [joblib.delayed(pretrain)(config, store, path, quiet=True) for path, config in runs.items()]
-    with warnings.catch_warnings():
-        # Worker processes that grew by training a network are replaced; that is not worth a word.
-        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
-        return joblib.Parallel(min(len(jobs), len(os.sched_getaffinity(0))))(jobs)
+    return list(side_by_side(jobs, min(len(jobs), len(os.sched_getaffinity(0)))))
 
 
 def processes_here() -> int:
