@@ -89,7 +89,7 @@ def adapt(
     missing = [point for point in _plan(labels, modes, seeds, heads) if not bench.has(point)]
     # The first seed of a setting tunes for the others where there is a choice; the longest come first.
     missing.sort(key=lambda point: -point.labels)
-    tuned = len(bench.grid(frozen=False)) > 1
+    tuned = len(config.grid(frozen=False)) > 1
     stages = [[p for p in missing if p.seed == 0], [p for p in missing if p.seed > 0]] if tuned else [missing]
     workers = _workers(workers, len(missing))
     if not missing and not quiet:
@@ -287,15 +287,10 @@ class _Bench:
             save_rows(file, np.asarray(rows))
         return load_rows(file)
 
-    def grid(self, frozen: bool) -> list[dict[str, float]]:
-        """Settings to choose from, the same for every mode; a frozen encoder has no rate of its own."""
-        scales = (0.0,) if frozen else self.config.encoder_scales
-        return [{"rate": r, "encoder_scale": s} for r, s in itertools.product(self.config.rates, scales)]
-
     def _tuned(self, point: Point) -> dict[str, float]:
         """The setting of the grid with the best validation accuracy on seed 0."""
         arm = self._arm(point)
-        grid = self.grid(arm.frozen)
+        grid = self.config.grid(arm.frozen)
         if len(grid) == 1:
             return grid[0]
         file = self.out / "tuning" / f"{point.mode}_{point.head}_{point.labels}.json"

@@ -97,8 +97,7 @@ class TunedOnSamples:
         few = Arm(
             self.config, pretraining, encoder, *jets, frozen=False, tokens=False, world=World(0, 1, device)
         )
-        trial = {"rate": self.config.rates[0], "encoder_scale": self.config.encoder_scales[0]}
-        training = SampleTraining(few, self.head, train, seed, trial)
+        training = SampleTraining(few, self.head, train, seed, self.config.grid(frozen=False)[0])
         training.go()
         training.classifier.load_state_dict(training.best.weights)
         scores = training.scores(test)[:, 1].astype(np.float64)
@@ -117,8 +116,8 @@ def tuned_on_samples(
     """An arm of `evaluation.scan`: encoder and head trained to tell A from B.
 
     The training is that of the few-shot table (`few_shot.Training`) with the labels A and B; a
-    quarter of both samples is held out to choose its best moment. The first of the rates and of
-    the encoder scales is taken: there is no truth to tune them by.
+    quarter of both samples is held out to choose its best moment. The first setting of the grid is
+    taken: there is no truth to tune by.
 
     Args:
         run: a pre-training, whose encoder every training begins with.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -47,10 +48,12 @@ class AdaptConfig:
         encoder_scales: the encoder's rate as a share of the head's, tried with each.
         steps: optimiser steps at 500 labels; grows with the square root of the labels, and is at
             least half of this for fewer.
+        lengths: multiples of these steps that are tried.
+        weight_decays: that are tried.
         batch_size: jets a step.
         checks: validations during a training; the best moment is kept.
         val_jets, test_jets: (stratified) jets for choosing and for reporting, 0 for all.
-        weight_decay, warmup, clip, precision, micro_batch: as in pre-training.
+        warmup, clip, precision, micro_batch: as in pre-training.
         pid_dropout, td_dropout: probability per training jet that it loses the group, as in
             JP-JEPA's pre-training; for networks whose encoder is trained.
         encoder, size, inputs: of the network from scratch when no run is given; kinds
@@ -60,11 +63,12 @@ class AdaptConfig:
     rates: tuple[float, ...] = (1e-3, 3e-3)
     encoder_scales: tuple[float, ...] = (0.3, 1.0)
     steps: int = 400
+    lengths: tuple[float, ...] = (1.0,)
+    weight_decays: tuple[float, ...] = (0.01,)
     batch_size: int = 64
     checks: int = 5
     val_jets: int = 5000
     test_jets: int = 100_000
-    weight_decay: float = 0.01
     warmup: float = 0.05
     clip: float = 1.0
     precision: str = "float32"
@@ -76,14 +80,16 @@ class AdaptConfig:
     inputs: str = "full"
 
     def __post_init__(self) -> None:
-        if not self.rates or not self.encoder_scales:
-            raise JepalibError("rates and encoder_scales: give at least one value each")
+        least = {"rates": 1e-12, "encoder_scales": 0.0, "lengths": 1e-12, "weight_decays": 0.0}
+        tried = {name: getattr(self, name) for name in least}
+        if empty := [name for name, values in tried.items() if not values]:
+            raise JepalibError(f"{' and '.join(empty)}: give at least one value")
         for name, least in (("steps", 1), ("batch_size", 2), ("checks", 1), ("micro_batch", 1)):
             if getattr(self, name) < least:
                 raise JepalibError(f"{name} = {getattr(self, name)}: give a whole number of at least {least}")
-        check_ranges(self, ("weight_decay", "clip", "val_jets", "test_jets"), ())
-        if min(self.rates) <= 0 or min(self.encoder_scales) < 0:
-            raise JepalibError(f"rates {self.rates}, encoder_scales {self.encoder_scales}: must be positive")
+        check_ranges(self, ("clip", "val_jets", "test_jets"), ())
+        if wrong := [f"{name} {tried[name]}" for name, low in least.items() if not min(tried[name]) >= low]:
+            raise JepalibError(f"{', '.join(wrong)}: must be positive")
         if not 0 <= self.warmup < 1:
             raise JepalibError(f"warmup = {self.warmup} is a share of the run, at least 0 and below 1")
         for name in ("pid_dropout", "td_dropout"):
@@ -98,9 +104,19 @@ class AdaptConfig:
         """The network from scratch when no run is given."""
         return EncoderConfig(self.encoder, self.size, self.inputs)
 
-    def steps_for(self, labels: int) -> int:
-        """Optimiser steps for so many labels."""
-        return max(1, self.steps // 2, round(self.steps * (labels / 500) ** 0.5))
+    def steps_for(self, labels: int, length: float = 1.0) -> int:
+        """Optimiser steps for so many labels, in a training that is `length` times as long as usual."""
+        return max(1, round(length * max(self.steps // 2, self.steps * (labels / 500) ** 0.5)))
+
+    def grid(self, frozen: bool) -> list[dict[str, float]]:
+        """Settings to choose from, the same for every mode; a frozen encoder has no rate of its own."""
+        tried = {
+            "rate": self.rates,
+            "encoder_scale": (0.0,) if frozen else self.encoder_scales,
+            "length": self.lengths,
+            "weight_decay": self.weight_decays,
+        }
+        return [dict(zip(tried, values)) for values in itertools.product(*tried.values())]
 
 
 @dataclass
@@ -158,7 +174,7 @@ def train_classifier(arm: Arm, head: str, rows: np.ndarray, seed: int, trial: di
     """Train a classifier on the labelled rows; judged on validation jets alone.
 
     Args:
-        trial: peak rate of the head and the encoder's share of it.
+        trial: one of `AdaptConfig.grid`.
     """
     training = Training(arm, head, rows, seed, trial)
     training.go()
@@ -194,7 +210,7 @@ class Training:
 
     def __init__(self, arm: Arm, head: str, rows: np.ndarray, seed: int, trial: dict[str, float]) -> None:
         self.arm, self.trial = arm, trial
-        self.steps = arm.config.steps_for(len(rows))
+        self.steps = arm.config.steps_for(len(rows), trial["length"])
         torch.manual_seed(seed)
         self.config = replace(arm.classifier_config, head=head)
         encoder = copy.deepcopy(arm.encoder) if arm.encoder is not None else None
@@ -237,7 +253,7 @@ class Training:
 
     def _optimizer(self) -> torch.optim.Optimizer:
         """Encoder and head with rates of their own; the head's decays as the encoder's."""
-        decay = self.arm.config.weight_decay
+        decay = self.trial["weight_decay"]
         head = [{**g, "scale": 1.0} for g in parameter_groups(self.classifier.head, decay, decay)]
         encoder = []
         if not self.arm.frozen:

@@ -109,7 +109,12 @@ def trained_with(
     settings = json.loads(about.read_text())["settings"]
     if tune:
         return settings
-    grid = {"rates": "rate", "encoder_scales": "encoder_scale"}
+    grid = {
+        "rates": "rate",
+        "encoder_scales": "encoder_scale",
+        "lengths": "length",
+        "weight_decays": "weight_decay",
+    }
     return settings | {many: tuple(sorted({point[one] for point in chosen})) for many, one in grid.items()}
 
 

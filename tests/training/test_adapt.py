@@ -112,6 +112,7 @@ def test_other_settings_in_the_same_folder_are_refused(adapted, trained, store_p
 
 def test_both_arms_get_the_same_tuning_grid(trained, store_path, tmp_path):
     settings = {**SETTINGS, "steps": 2, "checks": 1, "rates": (1e-3, 3e-3), "encoder_scales": (0.3, 1.0)}
+    settings |= {"lengths": (1.0, 2.0), "weight_decays": (0.01, 0.1)}
     adapt(
         trained.path, store_path, tmp_path, [50], ["fine-tuned", "from-scratch"], seeds=1, overrides=settings,
         quiet=True,
@@ -119,9 +120,10 @@ def test_both_arms_get_the_same_tuning_grid(trained, store_path, tmp_path):
     grids = []
     for mode in ("fine-tuned", "from-scratch"):
         trials = json.loads((tmp_path / "tuning" / f"{mode}_mlp_50.json").read_text())["trials"]
-        grids.append([(t["rate"], t["encoder_scale"], t["steps"]) for t in trials])
+        grids.append([(t["rate"], t["encoder_scale"], t["steps"], t["weight_decay"]) for t in trials])
     assert grids[0] == grids[1]
-    assert len(grids[0]) == 4
+    assert len(set(grids[0])) == 16
+    assert {steps for _, _, steps, _ in grids[0]} == {1, 2}
 
 
 def test_a_single_setting_is_not_tuned_and_all_its_seeds_go_side_by_side(adapted):
@@ -206,7 +208,10 @@ def test_two_workers_make_the_same_table(adapted, trained, store_path, tmp_path)
     [
         ({"precision": "bf16"}, "precision 'bf16'"),
         ({"size": "foo"}, "size 'foo'"),
-        ({"rates": (-1.0,)}, "must be positive"),
+        ({"rates": (-1.0,)}, "rates .* must be positive"),
+        ({"lengths": (1.0, 0.0)}, "lengths .* must be positive"),
+        ({"weight_decays": (-0.1,)}, "weight_decays .* must be positive"),
+        ({"weight_decays": ()}, "weight_decays: give at least one"),
         ({"micro_batch": 0}, "micro_batch = 0"),
         ({"warmup": 1.0}, "warmup = 1.0"),
     ],
@@ -233,6 +238,8 @@ def test_rows_from_scratch_name_no_pre_training(adapted, trained):
 def test_steps_grow_with_the_square_root_of_the_labels():
     assert AdaptConfig(steps=400).steps_for(500) == 400
     assert AdaptConfig(steps=400).steps_for(2000) == 800
+    assert AdaptConfig(steps=400).steps_for(2000, length=3.0) == 2400
+    assert AdaptConfig(steps=400).steps_for(10) == 200
 
 
 @pytest.fixture
