@@ -10,14 +10,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
-from sklearn.ensemble import HistGradientBoostingClassifier
-
-from jepalib.data.store import JetStore, stratified_subset
+from jepalib.data.store import JetStore
 from jepalib.evaluation.representation import linear_probe
-from jepalib.summary import jet_summary
-
-TREES = {"max_iter": 80, "learning_rate": 0.08, "max_leaf_nodes": 8}  # chosen once, not tuned
+from jepalib.summary import NUMBERS
+from jepalib.training.summary_trees import numbers_of, some_rows, summary_trees
 
 
 def main() -> None:
@@ -27,21 +23,12 @@ def main() -> None:
     arguments.add_argument("--seeds", type=int, default=2)
     given = arguments.parse_args()
     store = JetStore.open(given.store)
-    test, test_labels = numbers(store, np.asarray(store.rows("test")))
-    print(f"{test.shape[1]} numbers, {len(test)} test jets")
-    for labels in given.labels:
-        for seed in range(given.seeds):
-            rows = stratified_subset(store.labels, store.rows("train"), labels, seed, store.classes)
-            x, y = numbers(store, rows)
-            trees = HistGradientBoostingClassifier(**TREES, random_state=seed).fit(x, y)
-            linear = linear_probe(x, y, test, test_labels, seed).accuracy
-            best = trees.score(test, test_labels)
-            print(f"{labels} labels, seed {seed}: trees {best:.3f}, linear {linear:.3f}")
-
-
-def numbers(store: JetStore, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers of the given jets, and their labels."""
-    return jet_summary(store.read(rows)).numpy(), np.asarray(store.labels[rows], np.int64)
+    test, truth = numbers_of(store, store.rows("test"))
+    print(f"{len(NUMBERS)} numbers, {len(test)} test jets")
+    for row in summary_trees(store, given.labels, given.seeds, quiet=True).itertuples():
+        known, labels = numbers_of(store, some_rows(store, "train", row.labels, row.seed))
+        linear = linear_probe(known, labels, test, truth, row.seed).accuracy
+        print(f"{row.labels} labels, seed {row.seed}: trees {row.accuracy:.3f}, linear {linear:.3f}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
-"""What a pre-training saves: accuracy and gain over training from scratch, by views and labels."""
+"""What a pre-training saves: accuracy, gain over training from scratch and labels, by views and labels."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Iterable
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -8,11 +11,11 @@ from matplotlib.figure import Figure
 
 from jepalib.errors import JepalibError
 from jepalib.evaluation.differences import difference
-from jepalib.viz.results import CURVES, MODE_CURVE
+from jepalib.evaluation.label_savings import SCRATCH, check_table
+from jepalib.viz.results import CURVES, MODE_CURVE, label_axis
 from jepalib.viz.style import PAGE, new_figure
 
-SCRATCH = "from-scratch"
-COLUMNS = {"labels", "mode", "seed", "jets_pretrained", "accuracy"}
+VIEWS = "jets seen in pre-training"
 
 
 def gains(table: pd.DataFrame, mode: str = "fine-tuned") -> pd.DataFrame:
@@ -29,7 +32,7 @@ def gains(table: pd.DataFrame, mode: str = "fine-tuned") -> pd.DataFrame:
     Raises:
         JepalibError: a column is missing, or there is nothing to compare.
     """
-    _check(table)
+    check_table(table, "gains")
     scratch = table[table["mode"] == SCRATCH].groupby("labels").accuracy
     rows = []
     for (labels, views), own in table[table["mode"] == mode].groupby(["labels", "jets_pretrained"]):
@@ -52,31 +55,50 @@ def by_views(table: pd.DataFrame) -> Figure:
     Raises:
         JepalibError: a column is missing.
     """
-    _check(table)
-    counts = sorted(table["labels"].unique())
-    figure = new_figure(PAGE, 3.2)
+    check_table(table, "by_views")
+    counts, views = sorted(table["labels"].unique().tolist()), _views(table)
+    figure = new_figure(PAGE, 3.4)
     axes = figure.subplots(1, len(counts), sharex=True, sharey=True, squeeze=False)[0]
+    entries = {}
     for ax, labels in zip(axes, counts):
         own = table[table["labels"] == labels]
-        for mode in [m for m in MODE_CURVE if m != SCRATCH and m in set(own["mode"])]:
-            _curve(ax, own[own["mode"] == mode], mode)
+        for mode in [mode for mode in MODE_CURVE if mode != SCRATCH and mode in set(own["mode"])]:
+            _curve(ax, own[own["mode"] == mode], mode, "jets_pretrained")
         _level(ax, own[own["mode"] == SCRATCH].accuracy)
-        ax.set_xscale("log")
+        _views_axis(ax, views)
         ax.set_title(f"{labels:,} labels")
-        ax.set_xlabel("jets seen in pre-training")
+        entries |= dict(zip(*reversed(ax.get_legend_handles_labels())))
     axes[0].set_ylabel("accuracy")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    figure.supxlabel(VIEWS, fontsize=axes[0].yaxis.label.get_size())
+    figure.legend(entries.values(), entries.keys(), loc="outside upper center", ncols=len(entries))
     return figure
 
 
-def _check(table: pd.DataFrame) -> None:
-    if missing := COLUMNS - set(table.columns):
-        raise JepalibError(f"gains: the table lacks {sorted(missing)}; it has {', '.join(table.columns)}")
+def _views(table: pd.DataFrame) -> list[float]:
+    return sorted(table[table["mode"] != SCRATCH].jets_pretrained.unique().tolist())
 
 
-def _curve(ax: Axes, rows: pd.DataFrame, mode: str) -> None:
+def _views_axis(ax: Axes, views: Iterable[float]) -> None:
+    """Logarithmic, with a tick at each number of views that was measured."""
+    views = list(views)
+    ax.set_xscale("log")
+    ax.set_xticks(views, [_short(v) for v in views])
+    ax.set_xticks([], minor=True)
+    ax.set_xlim(min(views) / 1.4, max(views) * 1.4)
+
+
+def _short(number: float) -> str:
+    """230031 as "230 k", 2.9 million as "2.9 M"."""
+    number = float(f"{number:.2g}")
+    for size, name in ((1e6, " M"), (1e3, " k")):
+        if number >= size:
+            return f"{number / size:g}{name}"
+    return f"{number:g}"
+
+
+def _curve(ax: Axes, rows: pd.DataFrame, mode: str, along: str) -> None:
     color, dash, marker = MODE_CURVE[mode]
-    grouped = rows.groupby("jets_pretrained").accuracy
+    grouped = rows.groupby(along).accuracy
     mean, spread = grouped.mean(), grouped.std().fillna(0.0)
     ax.fill_between(mean.index, mean - spread, mean + spread, color=color, alpha=0.18, linewidth=0)
     ax.plot(mean.index, mean, color=color, linestyle=dash, marker=marker, label=mode)
@@ -94,7 +116,7 @@ def _level(ax: Axes, values: pd.Series) -> None:
 def gain_by_views(table: pd.DataFrame, mode: str = "fine-tuned") -> Figure:
     """Gain over from scratch against jets seen in pre-training, a line for each number of labels.
 
-    Bars are 95 % intervals from the spread over seeds of both arms.
+    Bars and bands are 95 % intervals from the spread over seeds of both arms.
 
     Args:
         table: as for `gains`.
@@ -109,12 +131,57 @@ def gain_by_views(table: pd.DataFrame, mode: str = "fine-tuned") -> Figure:
     for i, (labels, rows) in enumerate(found.groupby("labels")):
         color, dash, marker = CURVES[i % len(CURVES)]
         beside = rows.views * 1.03 ** (i - 1)  # so that bars do not cover each other
+        reach = rows.reach.fillna(0.0)
+        ax.fill_between(beside, rows.gain - reach, rows.gain + reach, color=color, alpha=0.15, linewidth=0)
         ax.errorbar(
-            beside, rows.gain, rows.reach.fillna(0.0), color=color, linestyle=dash, marker=marker, capsize=2,
+            beside, rows.gain, reach, color=color, linestyle=dash, marker=marker, capsize=2,
             label=f"{labels:,} labels",
         )  # fmt: skip
-    ax.set_xscale("log")
-    ax.set_xlabel("jets seen in pre-training")
+    _views_axis(ax, sorted(found.views.unique().tolist()))
+    ax.set_xlabel(VIEWS)
     ax.set_ylabel(f"accuracy, {mode} minus from scratch")
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
+
+
+def labels_saved(table: pd.DataFrame, needed: pd.DataFrame, mode: str = "fine-tuned") -> Figure:
+    """Accuracy against labels, and from each point of an arm an arrow to where from scratch gets as far.
+
+    Lines are means over seeds, bands one standard deviation. An arrow that ends beyond the last point says
+    that training from scratch needs more labels than were measured.
+
+    Args:
+        table: as for `gains`, of one pre-training.
+        needed: of `evaluation.label_savings.labels_needed` for this mode.
+        mode: the arm that is compared with from scratch.
+
+    Raises:
+        JepalibError: a column is missing.
+    """
+    table = check_table(table, "labels_saved")
+    table = table[table["mode"].isin([mode, SCRATCH])]
+    figure = new_figure(0.75 * PAGE, 3.6)
+    ax = figure.subplots()
+    for name in (mode, SCRATCH):
+        _curve(ax, table[table["mode"] == name], name, "labels")
+    label_axis(ax, sorted(table["labels"].unique().tolist()))
+    most = int(table[table["mode"] == SCRATCH].labels.max())
+    ax.set_xlim(right=1.8 * most)
+    for row in needed.itertuples():
+        _saving(ax, row.labels, row.accuracy, row.needed.value, most)
+    ax.set_ylabel("accuracy")
+    ax.legend(loc="lower right")
+    return figure
+
+
+def _saving(ax: Axes, labels: int, accuracy: float, value: float, most: int) -> None:
+    """One arrow with the ratio of both numbers of labels; none where nothing is known to be saved."""
+    end = min(value, most)
+    if end <= labels:
+        return
+    beyond = math.isinf(value)
+    look = {"arrowstyle": "->", "color": "black", "linewidth": 1, "shrinkA": 4, "shrinkB": 0}
+    ax.annotate("", (1.5 * end if beyond else end, accuracy), (labels, accuracy), arrowprops=look)
+    times = f"{'> ' * beyond}× {float(f'{end / labels:.2g}'):g}"
+    below = {"xytext": (0, -4), "textcoords": "offset points", "ha": "center", "va": "top", "fontsize": 8}
+    ax.annotate(times, (math.sqrt(labels * end), accuracy), **below)

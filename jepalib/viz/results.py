@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,7 @@ CURVES = (
 )  # fmt: skip
 MODE_CURVE = {
     "linear-probe": CURVES[3], "frozen": CURVES[2], "fine-tuned": CURVES[0], "from-scratch": CURVES[1],
+    "trees on the numbers": CURVES[7],
 }  # fmt: skip
 METRIC_TITLES = {"accuracy": "accuracy", "auc_ovo": "macro AUC, one-vs-one", "log_loss": "log loss"}
 
@@ -97,6 +98,60 @@ def few_shot(table: pd.DataFrame, published: pd.DataFrame | None = None, metric:
         JepalibError: a column is missing, a mode unknown, or a point there twice (a table
             of several heads: choose one).
     """
+    _check_few_shot(table, metric)
+    figure = new_figure(PAGE, 3.8)
+    ax = figure.subplots()
+    for mode in _modes(table):
+        rows = table[table["mode"] == mode]
+        seeds = int(rows.groupby("labels")[metric].count().min())
+        _band(ax, rows, metric, mode, f"{mode}, mean of {seeds} seed{'s' if seeds > 1 else ''}")
+    if published is not None:
+        _published(ax, published)
+    ax.set_xscale("log")
+    ax.set_xlabel("labelled jets")
+    ax.set_ylabel(_title(metric))
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def few_shot_beside(tables: Mapping[str, pd.DataFrame], metric: str = "accuracy") -> Figure:
+    """A metric against the number of labelled jets, a panel for each table, on one axis.
+
+    Points, lines and bands as in `few_shot`.
+
+    Args:
+        tables: by title, each as for `few_shot`.
+        metric: a column that all have.
+
+    Raises:
+        JepalibError: as `few_shot`.
+    """
+    for table in tables.values():
+        _check_few_shot(table, metric)
+    counts = sorted({int(count) for table in tables.values() for count in table["labels"]})
+    figure = new_figure(PAGE, 3.9)
+    panels = figure.subplots(1, len(tables), sharex=True, sharey=True, squeeze=False)[0]
+    entries = {}
+    for ax, (title, table) in zip(panels, tables.items()):
+        for mode in _modes(table):
+            _band(ax, table[table["mode"] == mode], metric, mode, mode)
+        entries |= dict(zip(*reversed(ax.get_legend_handles_labels())))
+        ax.set_title(title)
+        label_axis(ax, counts)
+    panels[0].set_ylabel(_title(metric))
+    figure.legend(entries.values(), entries.keys(), loc="outside upper center", ncols=len(entries))
+    return figure
+
+
+def label_axis(ax: Axes, counts: Sequence[int]) -> None:
+    """A logarithmic axis of labelled jets with a tick at each number that was measured."""
+    ax.set_xscale("log")
+    ax.set_xticks(counts, [f"{count:,}" for count in counts])
+    ax.set_xticks([], minor=True)
+    ax.set_xlabel("labelled jets")
+
+
+def _check_few_shot(table: pd.DataFrame, metric: str) -> None:
     missing = {"labels", "mode", "seed", metric} - set(table.columns)
     if missing:
         raise JepalibError(
@@ -107,26 +162,21 @@ def few_shot(table: pd.DataFrame, published: pd.DataFrame | None = None, metric:
         raise JepalibError(f"few_shot: unknown modes {sorted(unknown)}; known are {', '.join(MODE_CURVE)}")
     if table.duplicated(["labels", "mode", "seed"]).any():
         raise JepalibError("few_shot: several rows for one mode, labels and seed; choose one head first")
-    figure = new_figure(PAGE, 3.8)
-    ax = figure.subplots()
-    for mode in sorted(table["mode"].unique(), key=lambda m: list(MODE_CURVE).index(m)):
-        _band(ax, table[table["mode"] == mode], metric, mode)
-    if published is not None:
-        _published(ax, published)
-    ax.set_xscale("log")
-    ax.set_xlabel("labelled jets")
-    ax.set_ylabel(METRIC_TITLES.get(metric, metric.replace("_", " ")))
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return figure
 
 
-def _band(ax: Axes, rows: pd.DataFrame, metric: str, mode: str) -> None:
+def _modes(table: pd.DataFrame) -> list[str]:
+    return [mode for mode in MODE_CURVE if mode in set(table["mode"])]
+
+
+def _title(metric: str) -> str:
+    return METRIC_TITLES.get(metric, metric.replace("_", " "))
+
+
+def _band(ax: Axes, rows: pd.DataFrame, metric: str, mode: str, label: str) -> None:
     color, dash, marker = MODE_CURVE[mode]
     grouped = rows.groupby("labels")[metric]
     mean, spread = grouped.mean(), grouped.std().fillna(0.0)
-    seeds = int(grouped.count().min())
     ax.fill_between(mean.index, mean - spread, mean + spread, color=color, alpha=0.18, linewidth=0)
-    label = f"{mode}, mean of {seeds} seed{'s' if seeds > 1 else ''}"
     ax.plot(mean.index, mean, color=color, linestyle=dash, marker=marker, label=label)
     beside = 1.07 * rows["labels"]  # where the mean's marker does not cover them
     ax.scatter(beside, rows[metric], s=10, color=color, edgecolors="black", linewidths=0.4, zorder=3)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from jepalib.errors import JepalibError
+from jepalib.evaluation.label_savings import LabelCount, labels_needed
 from jepalib.viz import gains
 
 
@@ -35,11 +36,32 @@ def test_figures_draw_means_and_gains():
     curve, level = figure.axes[1].lines
     assert curve.get_ydata() == pytest.approx([0.62, 0.7])
     assert level.get_ydata() == pytest.approx([0.6, 0.6])
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["100 k", "1 M"]
     (ax,) = gains.gain_by_views(table()).axes
     assert ax.get_xscale() == "log"
     lines = [bars.lines[0] for bars in ax.containers]
     assert [line.get_ydata().tolist() for line in lines] == [pytest.approx([0.02, 0.1])] * 2
     assert ax.get_legend_handles_labels()[1] == ["500 labels", "2,000 labels"]
+
+
+def test_arrows_end_where_from_scratch_gets_as_far_or_beyond_the_measured():
+    rows = table()
+    last = rows[rows.jets_pretrained.isin([0, 1e6])]
+    last = last.assign(accuracy=last.accuracy - 0.05 * (last["mode"] == "fine-tuned"))  # 0.55 and 0.65
+    needed = labels_needed(last, "fine-tuned", np.random.default_rng(0))
+    (ax,) = gains.labels_saved(last, needed).axes
+    arrows = [note for note in ax.texts if note.arrow_patch is not None]
+    assert [note.xy for note in arrows] == [pytest.approx((1000, 0.55))]  # half way in the logarithm
+    assert [note.get_text() for note in ax.texts if note.get_text()] == ["× 2"]
+    (ax,) = gains.labels_saved(last.assign(accuracy=rows.accuracy), needed_of(0.7, 2000)).axes
+    assert [note.get_text() for note in ax.texts if note.get_text()] == ["> × 4"]
+    assert max(note.xy[0] for note in ax.texts) > 2000
+
+
+def needed_of(accuracy, most):
+    """500 labels that are worth more than was measured."""
+    count = LabelCount(np.inf, np.inf, np.inf, 500, most)
+    return pd.DataFrame({"labels": [500], "accuracy": [accuracy], "needed": [count]})
 
 
 def test_what_cannot_be_compared_is_refused():

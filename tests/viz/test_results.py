@@ -64,6 +64,27 @@ def test_few_shot_lines_are_means_and_bands_one_standard_deviation():
     assert sorted(points[:, 1]) == pytest.approx(sorted(table[table["mode"] == "from-scratch"].accuracy))
 
 
+def test_few_shot_tables_stand_beside_each_other_on_one_axis():
+    table = few_shot_table()
+    trees = table[table["mode"] == "fine-tuned"].assign(mode="trees on the numbers")
+    other = pd.concat([table.assign(accuracy=table.accuracy + 0.1), trees])
+    figure = results.few_shot_beside({"short": table, "long": other})
+    left, right = figure.axes
+    assert [ax.get_title() for ax in figure.axes] == ["short", "long"]
+    assert left.get_ylim() == right.get_ylim()
+    assert [tick.get_text() for tick in right.get_xticklabels()] == ["500", "2,000"]
+    assert right.lines[0].get_ydata() == pytest.approx(left.lines[0].get_ydata() + 0.1)
+    assert right.lines[2].get_ydata() == pytest.approx(left.lines[0].get_ydata())
+    (legend,) = figure.legends
+    assert [t.get_text() for t in legend.get_texts()] == [
+        "fine-tuned",
+        "from-scratch",
+        "trees on the numbers",
+    ]
+    with pytest.raises(JepalibError, match="no column"):
+        results.few_shot_beside({"short": table, "long": other.drop(columns="accuracy")})
+
+
 def test_few_shot_marks_what_is_published():
     rows = published("JetClass", "accuracy", "HEP-JEPA")
     (ax,) = results.few_shot(few_shot_table(), rows).axes
