@@ -80,15 +80,15 @@ class AdaptConfig:
     inputs: str = "full"
 
     def __post_init__(self) -> None:
-        least = {"rates": 1e-12, "encoder_scales": 0.0, "lengths": 1e-12, "weight_decays": 0.0}
-        tried = {name: getattr(self, name) for name in least}
+        grid = {"rates": 1e-12, "encoder_scales": 0.0, "lengths": 1e-12, "weight_decays": 0.0}
+        tried = {name: getattr(self, name) for name in grid}
         if empty := [name for name, values in tried.items() if not values]:
             raise JepalibError(f"{' and '.join(empty)}: give at least one value")
         for name, least in (("steps", 1), ("batch_size", 2), ("checks", 1), ("micro_batch", 1)):
             if getattr(self, name) < least:
                 raise JepalibError(f"{name} = {getattr(self, name)}: give a whole number of at least {least}")
         check_ranges(self, ("clip", "val_jets", "test_jets"), ())
-        if wrong := [f"{name} {tried[name]}" for name, low in least.items() if not min(tried[name]) >= low]:
+        if wrong := [f"{name} {tried[name]}" for name, low in grid.items() if not min(tried[name]) >= low]:
             raise JepalibError(f"{', '.join(wrong)}: must be positive")
         if not 0 <= self.warmup < 1:
             raise JepalibError(f"warmup = {self.warmup} is a share of the run, at least 0 and below 1")
