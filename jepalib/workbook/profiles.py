@@ -27,6 +27,7 @@ class Profile:
     snapshots: int = 10  # kept on the way: at a half, a quarter, an eighth … of the jets
     batch_size: int = 2048
     # few-shot adaptation
+    shipped: str = ""  # the encoder that comes along: too small for this, and of simulated jets
     labels: tuple[int, ...] = (500, 2_000, 10_000, 100_000, 1_000_000)
     seeds: int = 5
     adapt_steps: int = 2_000  # at 500 labels; grows with the square root of the labels
@@ -122,6 +123,7 @@ LAPTOP = replace(
     pretrain_steps=300,
     snapshots=5,
     batch_size=256,
+    shipped="data/models/jet-targets-nano",
     labels=(500, 2_000),
     seeds=3,
     adapt_steps=200,

@@ -97,6 +97,29 @@ def test_few_shot_has_every_point(out: Path) -> None:
     assert set(found["gains"]) == {"100", "200"}
 
 
+def test_few_shot_shows_the_encoder_that_comes_along(out: Path) -> None:
+    """Next to the short run, with the same labelled and test jets, and what it saves."""
+    found = values(out, "04_few_shot")
+    own, shipped = found["accuracy"], found["shipped"]
+    trees, probe = "trees on the numbers, 200", "linear-probe, 200"
+    assert shipped["accuracy"].keys() - own.keys() == {"trees on the numbers, 100", trees}
+    assert shipped["accuracy"]["from-scratch, 200"] == own["from-scratch, 200"]  # shared by both
+    assert shipped["accuracy"][probe] > own[probe] + 0.1
+    assert shipped["accuracy"]["fine-tuned, 200"] > own["fine-tuned, 200"]
+    assert shipped["accuracy"][trees] > 0.3
+    assert shipped["over_trees"]["200"] == pytest.approx(
+        shipped["accuracy"]["fine-tuned, 200"] - shipped["accuracy"][trees]
+    )
+    table = pd.read_csv(shipped["few_shot"])
+    assert set(table["mode"]) == {"linear-probe", "frozen", "fine-tuned"}
+    number = r"(about|more than|fewer than) [\d,]+"
+    assert re.match(number, shipped["catch_up"]["fine-tuned"])
+    assert all(re.match(number, count) for count in shipped["needed"].values())
+    figures = json.loads((out / "04_few_shot" / "result.json").read_text())["figures"]
+    names = {Path(figure["file"]).stem for figure in figures}
+    assert names == {"few_shot", "by_views", "gain_by_views", "labels_saved", "published"}
+
+
 def test_the_same_notebooks_serve_the_other_method(out: Path) -> None:
     """03 and 04 with method=hep-jepa, in a folder of their own on the jets of 01."""
     other = out / "hep"
@@ -108,6 +131,9 @@ def test_the_same_notebooks_serve_the_other_method(out: Path) -> None:
     assert set(values(other, "03_pretrain")["ranks"]) == {"rank_patches"}
     table = pd.read_csv(values(other, "04_few_shot")["few_shot"])
     assert set(table["head"]) == {"logistic", "class-attention"}
+    shipped = values(other, "04_few_shot")["shipped"]  # another network: with a from-scratch of its own
+    table = pd.read_csv(shipped["few_shot"])
+    assert set(table[table["mode"] == "from-scratch"]["head"]) == {"mlp"}
 
 
 def test_patches_labels_maps_and_observables_of_hep_jepa(out: Path) -> None:
