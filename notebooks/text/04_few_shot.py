@@ -41,6 +41,9 @@ store = inputs.earlier_store(stage, data_dir)
 run = Run.open(stage.depends(pretrained or stage.earlier("03_pretrain")["run"]))
 run.check_method(method)
 head = find_method(method).head
+if shipped:  # what is missing is said now, not after the first trainings
+    other = Run.open(stage.depends(shipped))
+    grown = few_shot_table(stage.depends(other.path / "few_shot.csv"))
 settings = {
     "steps": adapt_steps,
     "rates": tuple(rates),
@@ -89,7 +92,6 @@ tables = {own: table}
 
 # %%
 if shipped:
-    other = Run.open(stage.depends(shipped))
     other_head = find_method(other.config.method).head
     same = (other.architecture, other_head) == (run.architecture, head)
     other_out = stage.depends(stage.keyed("shipped", other.identity(), store.data_hash, settings, other_head))
@@ -172,7 +174,6 @@ if shipped:
 
 # %%
 if shipped:
-    grown = few_shot_table(stage.depends(other.path / "few_shot.csv"))
     points = grown.groupby(["mode", "labels", "jets_pretrained"]).seed.nunique()
     many = f"{points.min()} to {points.max()}" if points.min() < points.max() else f"{points.max()}"
     source = (
