@@ -6,6 +6,7 @@ given them, with the same few labels, would do as well.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,8 +36,8 @@ def summary_trees(
         test_jets: to judge on, 0 for all.
 
     Returns:
-        A row for each point: mode, labels, seed, jets_pretrained (0), the figures of `tagging_metrics`
-        and test_jets.
+        A row for each point: mode, labels, seed, jets_pretrained (0), the figures of `tagging_metrics`,
+        test_jets and seconds.
 
     Raises:
         JepalibError: fewer jets with labels than asked for.
@@ -48,14 +49,15 @@ def summary_trees(
     with Progress(len(labels) * seeds, "trees on the numbers", unit="points", quiet=quiet) as bar:
         for count in labels:
             for seed in range(seeds):
+                begun = time.perf_counter()
                 known = numbers_of(store, some_rows(store, "train", count, seed))
                 trees = HistGradientBoostingClassifier(**TREES, random_state=seed).fit(*known)
                 scores = np.zeros((len(test), len(store.classes)))
                 scores[:, trees.classes_] = trees.predict_proba(numbers)
                 about = {"mode": MODE, "labels": count, "seed": seed, "jets_pretrained": 0}
-                rows.append(
-                    {**about, **tagging_metrics(scores, truth, store.classes), "test_jets": len(test)}
-                )
+                figures = tagging_metrics(scores, truth, store.classes)
+                seconds = round(time.perf_counter() - begun, 2)
+                rows.append({**about, **figures, "test_jets": len(test), "seconds": seconds})
                 bar.add(1)
     return pd.DataFrame(rows)
 
