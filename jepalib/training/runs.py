@@ -158,7 +158,9 @@ class Run:
         which = which or find_method(self.config.method).downstream
         file = self.path / f"{which}.safetensors"
         if not file.is_file():
-            raise JepalibError(f"{self.path} has no {file.name}: no checkpoint was written yet")
+            raise JepalibError(
+                f"{self.path} has no {file.name}: no checkpoint was written yet, or only the encoder was kept"
+            )
         network = build_encoder(self.architecture, self.config.micro_batch)
         network.load_state_dict(load_file(file))
         return network.eval()
@@ -176,8 +178,8 @@ class Run:
             file = self.path / f"{name}.safetensors"
             if not file.is_file():
                 raise JepalibError(
-                    f"{self.path} has no {file.name}: no checkpoint yet, or one of an earlier jepalib; "
-                    "pre-train again into another folder"
+                    f"{self.path} has no {file.name}: no checkpoint yet, one of an earlier jepalib, or only "
+                    "the encoder was kept; pre-train again into another folder"
                 )
             prefix = "" if name == REST else f"{name}."
             state |= {prefix + key: value for key, value in load_file(file).items()}

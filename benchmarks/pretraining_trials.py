@@ -1,0 +1,123 @@
+"""Short pre-trainings with one thing changed each, and what they are worth: a sweep that can go on.
+
+    OMP_NUM_THREADS=1 python benchmarks/pretraining_trials.py STORE OUT [--only jet-targets jp-jepa …]
+        [--views 76800] [--seeds 0] [--list]
+
+A trial is a method at size Nano, STORE's training jets seen `--views` times in all, steps of 64. It is
+judged on 5,000 test jets by a linear probe and by fine-tuning with 500 and 2,000 labels (3 subsets, one
+setting for all trials), beside a network from scratch. OUT/trials.csv has a row for each; OUT also keeps
+the runs and tables, and what is there is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from jepalib.errors import JepalibError
+from jepalib.training.adapt import adapt
+from jepalib.training.presets import pretrain_config
+from jepalib.training.pretrain import pretrain
+from jepalib.training.runs import Run
+
+BATCH = 64
+COMMON = {"batch_size": BATCH, "micro_batch": BATCH, "log_every": 50, "checkpoint_every": 200}
+# Name of a trial: method and the settings in which it differs from its preset at 64 jets a step.
+TRIALS: dict[str, tuple[str, dict[str, object]]] = {
+    "jet-targets": ("jet-targets", {}),
+    "jet-targets, rate 2e-3": ("jet-targets", {"lr": 2e-3}),
+    "jet-targets, rate 5e-4": ("jet-targets", {"lr": 5e-4}),
+    "jet-targets, constant rate": ("jet-targets", {"lr_final": 1e-3}),
+    "jet-targets, steps of 32": ("jet-targets", {"batch_size": 32, "micro_batch": 32}),
+    "jet-targets, steps of 256": ("jet-targets", {"batch_size": 256}),
+    "jet-targets, hide 1 to 10 %": ("jet-targets", {"target_ratio": (0.01, 0.1)}),
+    "jet-targets, hide 30 to 70 %": ("jet-targets", {"target_ratio": (0.3, 0.7)}),
+    "jet-targets, hide 60 to 90 %": ("jet-targets", {"target_ratio": (0.6, 0.9)}),
+    "jet-targets, hide a stretch": ("jet-targets", {"target_kind": "contiguous"}),
+    "jet-targets, no weight decay": ("jet-targets", {"weight_decay": 0.0}),
+    "jet-targets, slower teacher": ("jet-targets", {"ema_start": 0.999}),
+    "jp-jepa": ("jp-jepa", {}),
+    "jp-jepa, half the jet hidden": ("jp-jepa", {"target_ratio": (0.4, 0.6), "context_ratio": None}),
+    "jp-jepa, random targets": ("jp-jepa", {"target_kind": "random", "context_ratio": None}),
+    "jp-jepa, KoLeo 1": ("jp-jepa", {"lambda_regulariser": 1.0}),
+    "jp-jepa, SIGReg": ("jp-jepa", {"regulariser": "sigreg"}),
+    "jp-jepa, [CLS] of the context": ("jp-jepa", {"cls_from_context": True}),
+    "jp-jepa, no feature dropout": ("jp-jepa", {"pid_dropout": 0.0, "td_dropout": 0.0}),
+    "jp-jepa, probes with gradient": ("jp-jepa", {"probes_with_gradient": ("pid", "td", "lmv")}),
+    "jp-jepa, quicker teacher": ("jp-jepa", {"ema_start": 0.95, "ema_end": 0.999}),
+    "p-jepa": ("p-jepa", {}),
+    "hep-jepa": ("hep-jepa", {}),
+    "hep-jepa, all inputs": ("hep-jepa", {"inputs": "full"}),
+}
+LABELS, SUBSETS = (500, 2000), 3
+ADAPT = {
+    "rates": (1e-3,),
+    "encoder_scales": (0.6,),
+    "steps": 150,
+    "test_jets": 5000,
+    "val_jets": 2000,
+    "checks": 3,
+}
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("store", type=Path, nargs="?")
+    arguments.add_argument("out", type=Path, nargs="?")
+    arguments.add_argument("--only", nargs="+", default=list(TRIALS), metavar="TRIAL")
+    arguments.add_argument("--views", type=int, default=76_800)
+    arguments.add_argument("--seeds", type=int, nargs="+", default=[0])
+    arguments.add_argument("--list", action="store_true", help="the names of all trials")
+    given = arguments.parse_args()
+    if given.list or not (given.store and given.out):
+        print("\n".join(TRIALS))
+        return
+    if unknown := [name for name in given.only if name not in TRIALS]:
+        raise JepalibError(f"no trial {unknown[0]!r}; --list has the names")
+    table = adapt(
+        None, given.store, given.out / "from-scratch", LABELS, ("from-scratch",), SUBSETS, overrides=ADAPT
+    )
+    rows = [{"trial": "from scratch", **judged(table)}]
+    for seed in given.seeds:
+        for name in given.only:
+            run = trained(name, given.store, given.out, given.views, seed)
+            modes = ("linear-probe", "fine-tuned")
+            judgements = run.path.with_name(f"{run.path.name}-few-shot")
+            table = adapt(run.path, given.store, judgements, LABELS, modes, SUBSETS, heads(run), ADAPT)
+            about = {"views": run.manifest["jets_seen"], "seconds": run.manifest["seconds"]}
+            rows.append({"trial": name, "seed": seed, **about, **judged(table)})
+            pd.DataFrame(rows).to_csv(given.out / "trials.csv", index=False)
+    print(pd.DataFrame(rows).round(4).to_string(index=False))
+
+
+def trained(name: str, store: Path, out: Path, views: int, seed: int) -> Run:
+    """The pre-training of a trial, made or gone on with."""
+    method, changed = TRIALS[name]
+    settings = {**COMMON, **changed, "seed": seed}
+    settings["steps"] = max(1, views // int(settings["batch_size"]))
+    folder = out / f"{name.replace(', ', '-').replace(' ', '-').replace('%', 'percent')}-seed{seed}"
+    return pretrain(pretrain_config(method, "nano", settings), store, folder, quiet=True)
+
+
+def heads(run: Run) -> tuple[str, ...]:
+    """The small network where there is a class token; patches have none."""
+    return ("class-attention",) if run.config.method == "hep-jepa" else ("mlp",)
+
+
+def judged(table: pd.DataFrame) -> dict[str, float]:
+    """Mean and deviation over the label subsets of each mode and number of labels."""
+    grouped = table.groupby(["mode", "labels"]).accuracy
+    figures = {}
+    for (mode, labels), values in grouped:
+        figures[f"{mode}_{labels}"] = values.mean()
+        figures[f"{mode}_{labels}_spread"] = values.std()
+    return figures
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except JepalibError as error:
+        raise SystemExit(f"pretraining_trials: {error}") from None
