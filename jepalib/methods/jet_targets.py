@@ -41,7 +41,7 @@ class JetTargetHead(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         numbers = len(NUMBERS)
-        self.standardise = nn.BatchNorm1d(numbers, affine=False, momentum=0.01)
+        self.standardise = nn.BatchNorm1d(numbers, affine=False, momentum=None)  # mean of all batches so far
         self.head = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, numbers))
 
     def forward(
@@ -54,13 +54,19 @@ class JetTargetHead(nn.Module):
             jets: the whole jets.
         """
         with torch.no_grad():
-            targets = self.standardise(jet_summary(jets).float()).clamp(-LARGEST, LARGEST)
+            targets = self._standardised(jet_summary(jets).float()).clamp(-LARGEST, LARGEST)
         predicted = self.head(vectors).float()
         spread = targets.var(0, unbiased=False)
         alive = spread > 1e-6
         left = (predicted.detach() - targets).square().mean(0)
         r2 = (1 - left / spread.clamp_min(1e-6))[alive].mean() if alive.any() else spread.sum()
         return smooth_l1(predicted, targets), r2
+
+    def _standardised(self, numbers: Float[Tensor, "jets numbers"]) -> Float[Tensor, "jets numbers"]:
+        """By mean and spread of all jets so far: those of a batch of 64 would blur them by an eighth."""
+        norm = self.standardise
+        _ = norm(numbers)  # in training, notes mean and variance of these jets too
+        return (numbers - norm.running_mean) / (norm.running_var + norm.eps).sqrt()
 
 
 @dataclass(frozen=True)

@@ -157,3 +157,23 @@ def test_foreign_settings_are_refused():
         JetTargetsConfig(MaskConfig(2, (0.1, 0.2), None, "random"))
     with pytest.raises(JepalibError, match="ema_start"):
         JetTargetsConfig(ema_start=1.5)
+
+
+def test_targets_are_standardised_over_all_jets_so_far(jets):
+    """Not over their own batch: what a jet should say does not hang on the jets beside it."""
+    head = JetTargetHead(4)
+    batches = jets.take([0, 1, 2, 3]), jets.take([4, 5, 6, 7])
+    for batch in batches:
+        head(torch.zeros(4, 4), batch)
+    sums = [jet_summary(batch).float() for batch in batches]
+    mean = torch.stack([numbers.mean(0) for numbers in sums]).mean(0)
+    variance = torch.stack([numbers.var(0) for numbers in sums]).mean(0)
+    torch.testing.assert_close(head.standardise.running_mean, mean)
+    torch.testing.assert_close(head.standardise.running_var, variance)
+    head.eval()
+    with torch.no_grad():
+        for layer in (head.head[0], head.head[2]):
+            layer.weight.zero_(), layer.bias.zero_()
+    one, _ = head(torch.zeros(1, 4), jets.take([5]))
+    wanted = ((sums[1][1] - mean) / (variance + 1e-5).sqrt()).clamp(-5, 5).abs()
+    torch.testing.assert_close(one, torch.where(wanted < 1, 0.5 * wanted**2, wanted - 0.5).mean())
