@@ -4,7 +4,8 @@
 
 OUT holds a folder for each snapshot and one for training from scratch, which is made once. Both arms get
 the same grid (`GRID`, and the heads), chosen on validation jets with the first seed. Snapshots on the way get
-`--seeds-between` seeds. Called again, only what is missing is made; OUT/few_shot.csv is all of them.
+`--seeds-between` seeds. Called again, only what is missing is made; OUT/few_shot.csv is all of them, and
+OUT/trees.csv what boosted trees make of the same labelled jets in numbers (`jepalib.summary`).
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from jepalib.data.store import JetStore
 from jepalib.errors import JepalibError
 from jepalib.training.adapt import adapt
 from jepalib.training.runs import Run
+from jepalib.training.summary_trees import summary_trees
 
 HEADS = ("mlp", "class-attention")
 GRID = {
@@ -65,6 +68,8 @@ def main() -> None:
         )
         tables.append(only(table(stage, out, "frozen", HEADS[1:], seeds), "frozen", HEADS[1:], seeds))
         tables.append(with_best_head(table, stage, out, "fine-tuned", seeds))
+    trees = summary_trees(JetStore.open(given.store), given.labels, given.seeds, int(settings["test_jets"]))
+    trees.to_csv(given.out / "trees.csv", index=False)
     whole = pd.concat(tables, ignore_index=True)
     whole.reindex(columns=COLUMNS).to_csv(given.out / "few_shot.csv", index=False)
     grouped = whole.groupby(["labels", "mode", "jets_pretrained"], dropna=False)

@@ -9,6 +9,8 @@ made of it, with training from scratch. All figures of the card are taken from t
 from __future__ import annotations
 
 import argparse
+import itertools
+import json
 import shutil
 from pathlib import Path
 
@@ -18,9 +20,16 @@ from jepalib.errors import JepalibError
 from jepalib.evaluation.differences import difference
 from jepalib.training.presets import changes
 from jepalib.training.runs import Run, write_atomically
+from jepalib.training.summary_trees import MODE
 
 KEPT = ("config.json", "manifest.json", "metrics.jsonl", "teacher.safetensors")
-NAMES = {"linear-probe": "linear probe", "frozen": "frozen, small network", "fine-tuned": "fine-tuned"}
+NAMES = {
+    "from-scratch": "from scratch",
+    MODE: "boosted " + MODE,
+    "linear-probe": "frozen, logistic regression",
+    "frozen": "frozen, small network on top",
+    "fine-tuned": "fine-tuned",
+}
 CARD = Path(__file__).with_suffix(".md")
 
 
@@ -32,15 +41,23 @@ def main() -> None:
     given = arguments.parse_args()
     run = Run.open(given.run)
     table = pd.read_csv(given.few_shot / "few_shot.csv")
+    trees = pd.read_csv(given.few_shot / "trees.csv")
     given.out.mkdir(parents=True, exist_ok=True)
     for name in KEPT:
         shutil.copyfile(run.path / name, given.out / name)
     table.to_csv(given.out / "few_shot.csv", index=False)
-    write_atomically(given.out / "README.md", card(run, table, given.out.name))
+    write_atomically(given.out / "README.md", card(run, table, trees, _grid(given.few_shot), given.out.name))
 
 
-def card(run: Run, table: pd.DataFrame, name: str) -> str:
-    """The text of the card."""
+def card(run: Run, table: pd.DataFrame, trees: pd.DataFrame, grid: str, name: str) -> str:
+    """The text of the card.
+
+    Args:
+        run: what is shipped.
+        table, trees: of `gain_by_views`.
+        grid: what its networks were tuned over, in words.
+        name: of the folder.
+    """
     config, manifest = run.config, run.manifest
     module = run.method() if (run.path / "rest.safetensors").is_file() else None
     settings = {key: value for key, value in changes(config).items() if key not in ("snapshots", "log_every")}
@@ -61,11 +78,12 @@ def card(run: Run, table: pd.DataFrame, name: str) -> str:
         settings=", ".join(f"{key}={value}" for key, value in settings.items()),
         options=" ".join(f"--set {key}={_plain(value)}" for key, value in changes(config).items()),
         hours=manifest["seconds"] / 3600,
+        processes=manifest.get("processes", 1),
         test_jets=int(table.test_jets.max()),
         seeds=_seeds(own),
-        grid=_grid(own),
-        table=_figures(own),
-        gains=_gains(own),
+        grid=grid,
+        table=_figures(pd.concat([own, trees])),
+        gains="\n".join([*_gains(own, own, "from-scratch"), *_gains(own, trees, MODE)]),
         **{key: manifest[key] for key in ("training_jets", "jets_seen", "seed", "machine", "jepalib", "git")},
         **{key: manifest[key] for key in ("torch", "finished", "data_hash")},
     )
@@ -80,23 +98,19 @@ def _seeds(table: pd.DataFrame) -> str:
     return f"{counts.min()} seeds" if counts.nunique() == 1 else f"{counts.min()} to {counts.max()} seeds"
 
 
-def _grid(table: pd.DataFrame) -> str:
-    """What was tried, as far as the chosen settings show, is in the settings of the table's folders."""
-    chosen = table[table["mode"].isin(["fine-tuned", "from-scratch"])]
-    parts = []
-    for column in ("rate", "encoder_scale", "length", "weight_decay"):
-        if column in chosen and chosen[column].notna().any():
-            parts.append(
-                f"{column.replace('_', ' ')} {_plain(tuple(sorted(chosen[column].dropna().unique())))}"
-            )
-    return "chosen: " + "; ".join(parts)
+def _grid(few_shot: Path) -> str:
+    """What both arms were tuned over."""
+    settings = json.loads((few_shot / "from-scratch" / "adapt.json").read_text())["settings"]
+    names = ("rates", "encoder_scales", "lengths", "weight_decays")
+    parts = [f"{name.replace('_', ' ')} {_plain(tuple(settings[name]))}" for name in names]
+    return f"{settings['steps']} steps of {settings['batch_size']} at 500 labels; " + "; ".join(parts)
 
 
 def _figures(table: pd.DataFrame) -> str:
     labels = sorted(table.labels.unique())
     lines = ["| | " + " | ".join(f"{n:,} labels" for n in labels) + " |", "|---" * (len(labels) + 1) + "|"]
-    for mode, name in {"from-scratch": "from scratch", **NAMES}.items():
-        for head, rows in table[table["mode"] == mode].groupby("head"):
+    for mode, name in NAMES.items():
+        for head, rows in table[table["mode"] == mode].groupby("head", dropna=False):
             cells = []
             for n in labels:
                 values = rows[rows.labels == n].accuracy
@@ -107,17 +121,15 @@ def _figures(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _gains(table: pd.DataFrame) -> str:
+def _gains(own: pd.DataFrame, others: pd.DataFrame, other: str) -> list[str]:
+    """Fine-tuned and linear probe against another arm, for each number of labels."""
     lines = []
-    for n in sorted(table.labels.unique()):
-        arms = [
-            table[(table.labels == n) & (table["mode"] == mode)].accuracy
-            for mode in ("fine-tuned", "from-scratch")
-        ]
+    for n, mode in itertools.product(sorted(own.labels.unique()), ("fine-tuned", "linear-probe")):
+        rows = own[own["mode"] == mode], others[others["mode"] == other]
+        arms = [each[each.labels == n].accuracy.to_numpy() for each in rows]
         if all(len(arm) for arm in arms):
-            found = difference(*(arm.to_numpy() for arm in arms))
-            lines.append(f"- {n:,} labels: {found.sentence('fine-tuned', 'from scratch')}.")
-    return "\n".join(lines)
+            lines.append(f"- {n:,} labels: {difference(*arms).sentence(mode, other)}.")
+    return lines
 
 
 if __name__ == "__main__":

@@ -235,6 +235,7 @@ class Pretraining:
 
     def _write_manifest(self, folder: Run) -> None:
         extra = {"jets_seen": self.jets_seen(self.step), "left_out": self.stream.left_out}
+        extra |= {"processes": self.world.size}
         extra |= {
             "training_jets": self.stream.size,
             "classes": list(self.config.classes or self.store.classes),
