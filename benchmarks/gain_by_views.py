@@ -2,16 +2,19 @@
 
     OMP_NUM_THREADS=1 python benchmarks/gain_by_views.py RUN STORE OUT [--labels 500 2000 10000] [--seeds 5]
 
-OUT holds a folder for each snapshot and one for training from scratch, which is made once. Both arms get
-the same grid (`GRID`, and the heads), chosen on validation jets with the first seed. Snapshots on the way get
-`--seeds-between` seeds. Called again, only what is missing is made; OUT/few_shot.csv is all of them, and
-OUT/trees.csv what boosted trees make of the same labelled jets in numbers (`jepalib.summary`).
+OUT holds a folder for each snapshot and one for training from scratch. Both arms get the same grid (`GRID`,
+and the heads), chosen on validation jets with the first seed, where there are at most `--tuned` labels; with
+more labels the setting of the most tuned is kept, and so it is for snapshots on the way, which take the
+settings of the end and `--seeds-between` seeds. Called again, only what is missing is made; OUT/few_shot.csv
+is all of it, OUT/about.json says how it was made, and OUT/trees.csv what boosted trees make of the same labelled
+jets in numbers (`jepalib.summary`).
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -19,10 +22,17 @@ import pandas as pd
 from jepalib.data.store import JetStore
 from jepalib.errors import JepalibError
 from jepalib.training.adapt import adapt
-from jepalib.training.runs import Run
+from jepalib.training.runs import Run, write_atomically
 from jepalib.training.summary_trees import summary_trees
 
+PROBE = "linear-probe"
 HEADS = ("mlp", "class-attention")
+TRIED = {
+    "rates": "rate",
+    "encoder_scales": "encoder_scale",
+    "lengths": "length",
+    "weight_decays": "weight_decay",
+}
 GRID = {
     "steps": 200,
     "rates": (1e-3,),
@@ -41,33 +51,31 @@ COLUMNS = [
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("run", type=Path)
+    arguments.add_argument("run", type=Path, help="a pre-training, or none to train from scratch alone")
     arguments.add_argument("store", type=Path)
     arguments.add_argument("out", type=Path)
     arguments.add_argument("--labels", type=int, nargs="+", default=[500, 2000, 10_000])
+    arguments.add_argument("--tuned", type=int, default=2000, help="largest number of labels to tune at")
     arguments.add_argument("--seeds", type=int, default=5)
     arguments.add_argument("--seeds-between", type=int, default=3)
     arguments.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of AdaptConfig")
     arguments.add_argument("--workers", type=int)
     given = arguments.parse_args()
-    run = Run.open(given.run)
-    settings = dict(item.split("=", 1) for item in given.set)
-    settings = {**GRID, "size": run.config.size, "inputs": run.config.inputs, **settings}
-
-    def table(stage: Run | None, out: Path, mode: str, heads: tuple[str, ...], seeds: int) -> pd.DataFrame:
-        path = stage.path if stage else None
-        return adapt(path, given.store, out, given.labels, (mode,), seeds, heads, settings, given.workers)
-
-    tables = [with_best_head(table, None, given.out / "from-scratch", "from-scratch", given.seeds)]
-    stages = [*run.snapshots, *([run] if run.finished else [])]
-    for stage in stages:
-        out = given.out / str(stage.manifest["jets_seen"])
-        seeds = given.seeds if stage is stages[-1] else given.seeds_between
-        tables.append(
-            only(table(stage, out, "linear-probe", HEADS[:1], seeds), "linear-probe", ("logistic",), seeds)
-        )
-        tables.append(only(table(stage, out, "frozen", HEADS[1:], seeds), "frozen", HEADS[1:], seeds))
-        tables.append(with_best_head(table, stage, out, "fine-tuned", seeds))
+    if min(given.labels) > given.tuned:
+        raise JepalibError(f"labels {given.labels}: none to tune at, --tuned is {given.tuned}")
+    run = None if str(given.run) == "none" else Run.open(given.run)
+    settings = {**GRID, **({"size": run.config.size, "inputs": run.config.inputs} if run else {})}
+    settings |= dict(item.split("=", 1) for item in given.set)
+    bench = Bench(given.store, given.out, settings, given.workers)
+    tables = [bench.tuned(None, "from-scratch", HEADS, given.labels, given.tuned, given.seeds)]
+    if run is not None:
+        modes = {"linear-probe": HEADS[:1], "frozen": HEADS[1:], "fine-tuned": HEADS}
+        for mode, heads in modes.items():
+            end = bench.tuned(run, mode, heads, given.labels, given.tuned, given.seeds)
+            tables.append(end)
+            tables += [bench.kept(stage, mode, end, given.seeds_between) for stage in run.snapshots]
+    about = {"tuned": given.tuned, "heads": HEADS, **bench.settings}
+    write_atomically(given.out / "about.json", json.dumps(about, indent=1) + "\n")
     trees = summary_trees(JetStore.open(given.store), given.labels, given.seeds, int(settings["test_jets"]))
     trees.to_csv(given.out / "trees.csv", index=False)
     whole = pd.concat(tables, ignore_index=True)
@@ -76,20 +84,65 @@ def main() -> None:
     print(grouped.accuracy.agg(["mean", "std", "count"]).round(4).to_string())
 
 
-def with_best_head(table: Callable, stage: Run | None, out: Path, mode: str, seeds: int) -> pd.DataFrame:
-    """A mode with the head that is best on validation jets with the first seed, for each number of labels."""
-    first = only(table(stage, out, mode, HEADS, 1), mode, HEADS, 1)
-    best = first.loc[first.groupby("labels").val_accuracy.idxmax()]
-    parts = []
-    for head, rows in best.groupby("head"):
-        found = only(table(stage, out, mode, (head,), seeds), mode, (head,), seeds)
-        parts.append(found[found.labels.isin(rows.labels)])
-    return pd.concat(parts)
+@dataclass
+class Bench:
+    """Tables of stages of a run, each in a folder below `out`."""
 
+    store: Path
+    out: Path
+    settings: dict[str, object]
+    workers: int | None
 
-def only(table: pd.DataFrame, mode: str, heads: tuple[str, ...], seeds: int) -> pd.DataFrame:
-    """The rows that were asked for: a folder's table has all that was made there."""
-    return table[(table["mode"] == mode) & table["head"].isin(heads) & (table.seed < seeds)]
+    def tuned(
+        self, stage: Run | None, mode: str, heads: tuple[str, ...], labels: list[int], tuned: int, seeds: int
+    ) -> pd.DataFrame:
+        """A mode at its best head and setting on validation jets, for each number of labels."""
+        few = [count for count in labels if count <= tuned]
+        folder = self.out / (str(stage.manifest["jets_seen"]) if stage else "from-scratch")
+        first = self.made(stage, folder, mode, heads, few, 1, {})
+        best = first.loc[first.groupby("labels").val_accuracy.idxmax()] if mode != PROBE else first
+        parts = []
+        for row in best.itertuples():
+            chosen = heads if mode == PROBE else (row.head,)
+            parts.append(self.made(stage, folder, mode, chosen, [row.labels], seeds, {}))
+        more = [count for count in labels if count > tuned]
+        if more:
+            parts.append(self.as_tuned(stage, mode, best.iloc[-1], more, seeds))
+        return pd.concat(parts)
+
+    def kept(self, stage: Run, mode: str, end: pd.DataFrame, seeds: int) -> pd.DataFrame:
+        """A mode of a snapshot, with the head and the settings of the end."""
+        rows = end[end.seed == 0]
+        return pd.concat(
+            [self.as_tuned(stage, mode, row, [int(row.labels)], seeds) for _, row in rows.iterrows()]
+        )
+
+    def as_tuned(
+        self, stage: Run | None, mode: str, row: pd.Series, labels: list[int], seeds: int
+    ) -> pd.DataFrame:
+        """A mode with the setting of a row of another table."""
+        name = str(stage.manifest["jets_seen"]) if stage else "from-scratch"
+        if mode == PROBE:
+            return self.made(stage, self.out / name, mode, HEADS[:1], labels, seeds, {})
+        one = {many: (float(row[single]),) for many, single in TRIED.items()}
+        kept = "-".join(f"{values[0]:g}" for values in one.values())
+        return self.made(stage, self.out / f"{name}-{kept}", mode, (row["head"],), labels, seeds, one)
+
+    def made(
+        self,
+        stage: Run | None,
+        folder: Path,
+        mode: str,
+        heads: tuple[str, ...],
+        labels,
+        seeds: int,
+        one: dict,
+    ) -> pd.DataFrame:
+        """What was asked for, of all that is in the folder afterwards."""
+        path, settings = stage.path if stage else None, {**self.settings, **one}
+        table = adapt(path, self.store, folder, labels, (mode,), seeds, heads, settings, self.workers)
+        asked = table["head"].isin(("logistic",) if mode == PROBE else heads) & table.labels.isin(labels)
+        return table[(table["mode"] == mode) & asked & (table.seed < seeds)]
 
 
 if __name__ == "__main__":

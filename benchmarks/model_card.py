@@ -100,10 +100,12 @@ def _seeds(table: pd.DataFrame) -> str:
 
 def _grid(few_shot: Path) -> str:
     """What both arms were tuned over."""
-    settings = json.loads((few_shot / "from-scratch" / "adapt.json").read_text())["settings"]
-    names = ("rates", "encoder_scales", "lengths", "weight_decays")
-    parts = [f"{name.replace('_', ' ')} {_plain(tuple(settings[name]))}" for name in names]
-    return f"{settings['steps']} steps of {settings['batch_size']} at 500 labels; " + "; ".join(parts)
+    about = json.loads((few_shot / "about.json").read_text())
+    names = ("heads", "rates", "encoder_scales", "lengths", "weight_decays")
+    parts = [f"{name.replace('_', ' ')} {_plain(tuple(about[name]))}" for name in names]
+    return (
+        f"{about['steps']} steps at 500 labels; {'; '.join(parts)}; tuned at up to {about['tuned']:,} labels"
+    )
 
 
 def _figures(table: pd.DataFrame) -> str:
