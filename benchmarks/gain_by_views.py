@@ -6,15 +6,15 @@ OUT holds a folder for each snapshot and one for training from scratch. Both arm
 and the heads), chosen on validation jets with the first seed, where there are at most `--tuned` labels; with
 more labels the setting of the most tuned is kept, and so it is for snapshots on the way, which take the
 settings of the end and `--seeds-between` seeds. Called again, only what is missing is made; OUT/few_shot.csv
-is all of it, OUT/about.json says how it was made, and OUT/trees.csv what boosted trees make of the same labelled
-jets in numbers (`jepalib.summary`).
+is all of it, OUT/about.json says how it was made, and OUT/trees.csv what boosted trees make of the same
+labelled jets in numbers (`jepalib.summary`).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -22,6 +22,8 @@ import pandas as pd
 from jepalib.data.store import JetStore
 from jepalib.errors import JepalibError
 from jepalib.training.adapt import adapt
+from jepalib.training.config import override
+from jepalib.training.few_shot import AdaptConfig
 from jepalib.training.runs import Run, write_atomically
 from jepalib.training.summary_trees import summary_trees
 
@@ -74,7 +76,7 @@ def main() -> None:
             end = bench.tuned(run, mode, heads, given.labels, given.tuned, given.seeds)
             tables.append(end)
             tables += [bench.kept(stage, mode, end, given.seeds_between) for stage in run.snapshots]
-    about = {"tuned": given.tuned, "heads": HEADS, **bench.settings}
+    about = {"tuned": given.tuned, "heads": HEADS, **asdict(override(AdaptConfig(), bench.settings))}
     write_atomically(given.out / "about.json", json.dumps(about, indent=1) + "\n")
     trees = summary_trees(JetStore.open(given.store), given.labels, given.seeds, int(settings["test_jets"]))
     trees.to_csv(given.out / "trees.csv", index=False)
