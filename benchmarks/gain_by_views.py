@@ -5,7 +5,7 @@
 OUT holds a folder for each snapshot and one for training from scratch. Both arms get the same grid (`GRID`,
 and the heads), chosen on validation jets with the first seed, where there are at most `--tuned` labels; with
 more labels the setting of the most tuned is kept, and so it is for snapshots on the way, which take the
-settings of the end and `--seeds-between` seeds. Called again, only what is missing is made; OUT/few_shot.csv
+settings of the end and `--seeds-between` seeds. Called again, no training is repeated; OUT/few_shot.csv
 is all of it, OUT/about.json says how it was made, and OUT/trees.csv what boosted trees make of the same
 labelled jets in numbers (`jepalib.summary`).
 """
@@ -66,8 +66,10 @@ def main() -> None:
     if min(given.labels) > given.tuned:
         raise JepalibError(f"labels {given.labels}: none to tune at, --tuned is {given.tuned}")
     run = None if str(given.run) == "none" else Run.open(given.run)
-    settings = {**GRID, **({"size": run.config.size, "inputs": run.config.inputs} if run else {})}
-    settings |= dict(item.split("=", 1) for item in given.set)
+    settings = {**GRID, **dict(item.split("=", 1) for item in given.set)}
+    if run is not None:
+        a = run.architecture
+        settings |= {"encoder": a.kind, "size": a.size, "inputs": a.inputs}
     bench = Bench(given.store, given.out, settings, given.workers)
     tables = [bench.tuned(None, "from-scratch", HEADS, given.labels, given.tuned, given.seeds)]
     if run is not None:
@@ -75,8 +77,10 @@ def main() -> None:
         for mode, heads in modes.items():
             end = bench.tuned(run, mode, heads, given.labels, given.tuned, given.seeds)
             tables.append(end)
-            tables += [bench.kept(stage, mode, end, given.seeds_between) for stage in run.snapshots]
-    about = {"tuned": given.tuned, "heads": HEADS, **asdict(override(AdaptConfig(), bench.settings))}
+            before = [s for s in run.snapshots if s.manifest["jets_seen"] < run.manifest["jets_seen"]]
+            tables += [bench.kept(stage, mode, end, given.seeds_between) for stage in before]
+    seeds = {"seeds": given.seeds, "seeds_between": given.seeds_between}
+    about = {"tuned": given.tuned, "heads": HEADS, **seeds, **asdict(override(AdaptConfig(), bench.settings))}
     write_atomically(given.out / "about.json", json.dumps(about, indent=1) + "\n")
     trees = summary_trees(JetStore.open(given.store), given.labels, given.seeds, int(settings["test_jets"]))
     trees.to_csv(given.out / "trees.csv", index=False)

@@ -14,10 +14,13 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from jepalib.errors import JepalibError
 from jepalib.evaluation.differences import difference
+from jepalib.evaluation.label_savings import catch_up, labels_needed
+from jepalib.summary import NUMBERS
 from jepalib.training.presets import changes
 from jepalib.training.runs import Run, write_atomically
 from jepalib.training.summary_trees import MODE
@@ -27,9 +30,10 @@ NAMES = {
     "from-scratch": "from scratch",
     MODE: "boosted " + MODE,
     "linear-probe": "frozen, logistic regression",
-    "frozen": "frozen, small network on top",
+    "frozen": "frozen, class attention on top",
     "fine-tuned": "fine-tuned",
 }
+TABLES = ("few_shot.csv", "trees.csv", "about.json")
 CARD = Path(__file__).with_suffix(".md")
 
 
@@ -40,12 +44,15 @@ def main() -> None:
     arguments.add_argument("out", type=Path)
     given = arguments.parse_args()
     run = Run.open(given.run)
-    table = pd.read_csv(given.few_shot / "few_shot.csv")
-    trees = pd.read_csv(given.few_shot / "trees.csv")
+    files = [*(run.path / name for name in KEPT), *(given.few_shot / name for name in TABLES)]
+    if missing := [str(file) for file in files if not file.is_file()]:
+        raise JepalibError(f"no {', '.join(missing)}: give a finished run and a folder of gain_by_views.py")
+    if run.config.method != "jet-targets":
+        raise JepalibError(f"{run.path} was made by {run.config.method}: the card is written for jet-targets")
+    table, trees = (pd.read_csv(given.few_shot / name) for name in TABLES[:2])
     given.out.mkdir(parents=True, exist_ok=True)
-    for name in KEPT:
-        shutil.copyfile(run.path / name, given.out / name)
-    table.to_csv(given.out / "few_shot.csv", index=False)
+    for file in files:
+        shutil.copyfile(file, given.out / file.name)
     write_atomically(given.out / "README.md", card(run, table, trees, _grid(given.few_shot), given.out.name))
 
 
@@ -59,16 +66,14 @@ def card(run: Run, table: pd.DataFrame, trees: pd.DataFrame, grid: str, name: st
         name: of the folder.
     """
     config, manifest = run.config, run.manifest
-    module = run.method() if (run.path / "rest.safetensors").is_file() else None
     settings = {key: value for key, value in changes(config).items() if key not in ("snapshots", "log_every")}
-    numbers = module.head.standardise.num_features if module is not None else "some"
     own = table[table.jets_pretrained.isin([0, manifest["jets_seen"]])]
     low, high = config.objective.masks.target_ratio
     return CARD.read_text().format(
         title=name,
         name=name,
         parameters=sum(p.numel() for p in run.encoder().parameters()),
-        numbers=numbers,
+        numbers=len(NUMBERS),
         method=config.method,
         size=config.size,
         inputs=config.inputs,
@@ -83,7 +88,9 @@ def card(run: Run, table: pd.DataFrame, trees: pd.DataFrame, grid: str, name: st
         seeds=_seeds(own),
         grid=grid,
         table=_figures(pd.concat([own, trees])),
-        gains="\n".join([*_gains(own, own, "from-scratch"), *_gains(own, trees, MODE)]),
+        gains="\n".join([*_gains(own, own, "from-scratch"), *_gains(own, trees, MODE), *_savings(own)]),
+        per_class=manifest["training_jets"] // len(manifest["classes"]),
+        classes=len(manifest["classes"]),
         **{key: manifest[key] for key in ("training_jets", "jets_seen", "seed", "machine", "jepalib", "git")},
         **{key: manifest[key] for key in ("torch", "finished", "data_hash")},
     )
@@ -112,14 +119,11 @@ def _figures(table: pd.DataFrame) -> str:
     labels = sorted(table.labels.unique())
     lines = ["| | " + " | ".join(f"{n:,} labels" for n in labels) + " |", "|---" * (len(labels) + 1) + "|"]
     for mode, name in NAMES.items():
-        for head, rows in table[table["mode"] == mode].groupby("head", dropna=False):
-            cells = []
-            for n in labels:
-                values = rows[rows.labels == n].accuracy
-                cells.append(f"{values.mean():.3f} ± {values.std():.3f}" if len(values) else "")
-            lines.append(
-                f"| {name}{' (' + head + ')' if mode == 'frozen' else ''} | " + " | ".join(cells) + " |"
-            )
+        cells = []
+        for n in labels:
+            values = table[(table["mode"] == mode) & (table.labels == n)].accuracy
+            cells.append(f"{values.mean():.3f} ± {values.std():.3f}" if len(values) else "")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -132,6 +136,17 @@ def _gains(own: pd.DataFrame, others: pd.DataFrame, other: str) -> list[str]:
         if all(len(arm) for arm in arms):
             lines.append(f"- {n:,} labels: {difference(*arms).sentence(mode, other)}.")
     return lines
+
+
+def _savings(own: pd.DataFrame) -> list[str]:
+    """What training from scratch needs for as much, and where it catches up."""
+    generator = np.random.default_rng(0)
+    rows = labels_needed(own, "fine-tuned", generator).itertuples()
+    lines = [f"- From scratch needs for what {r.labels:,} labels give fine-tuned: {r.needed}." for r in rows]
+    return [
+        *lines,
+        f"- From scratch catches up with fine-tuned at: {catch_up(own, 'fine-tuned', generator)}.",
+    ]
 
 
 if __name__ == "__main__":

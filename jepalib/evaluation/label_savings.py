@@ -3,7 +3,8 @@
 Between measured numbers of labels the mean accuracy is taken as linear in their logarithm; beyond the
 measured nothing is guessed, a number of labels is then "more than" the largest or "fewer than" the
 smallest. Intervals are a bootstrap over seeds: it knows of the labelled jets, initial weights and
-batches that the seeds differ by, not of the one pre-training and the one set of test jets behind them.
+batches that the seeds differ by, not of the one pre-training and the one set of test jets behind them, and
+takes the points of a curve as independent, though fewer labels of a seed are a part of more.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class LabelCount:
 
     def __str__(self) -> str:
         """ "about 3,100 (95 %: 2,400 to more than 10,000)", "more than 10,000", ..."""
-        if math.isnan(self.low) or self.low == self.high:
+        if math.isnan(self.low) or self.low == self.high == self.value:
             return self._words(self.value)
         reach = f"{100 * CONFIDENCE:.0f} %: {self._number(self.low)} to {self._number(self.high)}"
         return f"{self._words(self.value)} ({reach})"
@@ -189,12 +190,16 @@ class _Arms:
 
 def _needed(accuracy: float, counts: np.ndarray, scratch: np.ndarray) -> float:
     """Labels at which the monotone curve reaches the accuracy; 0 below the measured, infinite beyond."""
-    curve, first = np.unique(np.maximum.accumulate(scratch), return_index=True)
+    curve = np.maximum.accumulate(scratch)
     if accuracy < curve[0]:
         return 0.0
     if accuracy > curve[-1]:
         return math.inf
-    return float(np.exp(np.interp(accuracy, curve, np.log(counts[first]))))
+    after = int(np.searchsorted(curve, accuracy))  # the first point that reaches it
+    if after == 0:
+        return float(counts[0])
+    share = (accuracy - curve[after - 1]) / (curve[after] - curve[after - 1])
+    return float(counts[after - 1] * (counts[after] / counts[after - 1]) ** share)
 
 
 def _first_zero(places: np.ndarray, ahead: np.ndarray) -> float:
@@ -210,11 +215,19 @@ def _first_zero(places: np.ndarray, ahead: np.ndarray) -> float:
 
 
 def check_table(table: pd.DataFrame, where: str) -> pd.DataFrame:
-    """The table itself, if it has `COLUMNS`.
+    """The table itself, if it has `COLUMNS` and one finite accuracy for each point.
 
     Raises:
-        JepalibError: a column is missing; `where` begins the message.
+        JepalibError: it has not; `where` begins the message.
     """
     if missing := COLUMNS - set(table.columns):
         raise JepalibError(f"{where}: the table lacks {sorted(missing)}; it has {', '.join(table.columns)}")
+    point = ["mode", "labels", "seed", "jets_pretrained"]
+    for wrong, what in (
+        (~np.isfinite(table.accuracy), "no finite accuracy"),
+        (table.duplicated(point), "a second accuracy (choose one head)"),
+    ):
+        if wrong.any():
+            first = ", ".join(f"{name} {value}" for name, value in table.loc[wrong, point].iloc[0].items())
+            raise JepalibError(f"{where}: {what} for {first}")
     return table

@@ -30,7 +30,15 @@ from jepalib.progress import Progress
 from jepalib.training.classifiers import HEADS
 from jepalib.training.config import override
 from jepalib.training.distributed import World
-from jepalib.training.few_shot import AdaptConfig, Arm, Training, report, run_probe, train_classifier
+from jepalib.training.few_shot import (
+    AdaptConfig,
+    Arm,
+    Training,
+    report,
+    run_probe,
+    settings_of_before,
+    train_classifier,
+)
 from jepalib.training.runs import Run, differences, write_atomically
 
 MODES = ("linear-probe", "frozen", "fine-tuned", "from-scratch")
@@ -186,10 +194,7 @@ class _Bench:
         file = self.out / "adapt.json"
         if file.is_file():
             known = json.loads(file.read_text())
-            known["settings"] = {
-                **asdict(AdaptConfig()),
-                **known["settings"],
-            }  # of before a setting was there
+            known["settings"] = settings_of_before(known["settings"])
             if differing := differences(known, json.loads(json.dumps(about))):
                 raise JepalibError(
                     f"{self.out} holds a table of another run, data set or settings ({differing[0]}); "
@@ -295,7 +300,7 @@ class _Bench:
             return grid[0]
         file = self.out / "tuning" / f"{point.mode}_{point.head}_{point.labels}.json"
         if file.is_file():
-            return json.loads(file.read_text())["best"]
+            return {**grid[0], **json.loads(file.read_text())["best"]}
         first = replace(point, seed=0)
         rows = self._labelled(first)
         trainings = [train_classifier(arm, point.head, rows, 0, trial) for trial in grid]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import itertools
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -80,16 +81,19 @@ class AdaptConfig:
     inputs: str = "full"
 
     def __post_init__(self) -> None:
-        grid = {"rates": 1e-12, "encoder_scales": 0.0, "lengths": 1e-12, "weight_decays": 0.0}
-        tried = {name: getattr(self, name) for name in grid}
+        positive, not_negative = ("rates", "lengths"), ("encoder_scales", "weight_decays")
+        tried = {name: getattr(self, name) for name in (*positive, *not_negative)}
         if empty := [name for name, values in tried.items() if not values]:
             raise JepalibError(f"{' and '.join(empty)}: give at least one value")
         for name, least in (("steps", 1), ("batch_size", 2), ("checks", 1), ("micro_batch", 1)):
             if getattr(self, name) < least:
                 raise JepalibError(f"{name} = {getattr(self, name)}: give a whole number of at least {least}")
         check_ranges(self, ("clip", "val_jets", "test_jets"), ())
-        if wrong := [f"{name} {tried[name]}" for name, low in grid.items() if not min(tried[name]) >= low]:
-            raise JepalibError(f"{', '.join(wrong)}: must be positive")
+        for name, values in tried.items():
+            if not (min(values) > 0 or (name in not_negative and min(values) == 0)):
+                raise JepalibError(
+                    f"{name} {values}: must be {'positive' if name in positive else 'at least 0'}"
+                )
         if not 0 <= self.warmup < 1:
             raise JepalibError(f"warmup = {self.warmup} is a share of the run, at least 0 and below 1")
         for name in ("pid_dropout", "td_dropout"):
@@ -117,6 +121,17 @@ class AdaptConfig:
             "weight_decay": self.weight_decays,
         }
         return [dict(zip(tried, values)) for values in itertools.product(*tried.values())]
+
+
+def settings_of_before(settings: Mapping[str, object]) -> dict[str, object]:
+    """Settings that a table was made with, under today's names; what there was not had its default.
+
+    `weight_decays` was one number, `weight_decay`, before it could be tuned.
+    """
+    known = dict(settings)
+    if "weight_decay" in known:
+        known["weight_decays"] = [known.pop("weight_decay")]
+    return {**asdict(AdaptConfig()), **known}
 
 
 @dataclass

@@ -44,7 +44,7 @@ def held_out_loss(
 
     Batches and all that is drawn for them depend on rows and seed alone: two runs of one method are
     asked the same questions, whatever their sizes. Targets that are standardised (`JetTargets`)
-    are so over these jets, not with what each run saw in training.
+    are so over these jets so far, not with what each run saw in training.
 
     Raises:
         JepalibError: a part of the run is missing, or the rows hold fewer than two usable jets.
@@ -52,7 +52,7 @@ def held_out_loss(
     method = run.method().to(device)
     for module in method.modules():
         if isinstance(module, nn.BatchNorm1d) and not module.affine:
-            module.reset_running_stats()  # it standardises targets: over these jets
+            module.reset_running_stats()  # it standardises targets: over these jets so far
             module.train()
     rows = np.asarray(rows)
     usable = rows[store.counts[rows] >= 2]

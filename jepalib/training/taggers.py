@@ -16,6 +16,7 @@ from jepalib.data.store import JetStore
 from jepalib.errors import JepalibError
 from jepalib.models.heads import Classifier
 from jepalib.training.classifiers import ClassifierConfig, load_classifier, probabilities
+from jepalib.training.few_shot import settings_of_before
 
 ARMS = ("fine-tuned", "from-scratch")
 
@@ -92,7 +93,7 @@ def trained_with(
 
     Args:
         folder: OUT of ``jepalib adapt --out OUT``.
-        tune: keep its grid of rates, to be tuned again; else the grid is what these arms were given
+        tune: keep its grid, to be tuned again; else the grid is what these arms were given
             on validation jets, a single setting where they agree.
 
     Raises:
@@ -106,7 +107,7 @@ def trained_with(
                 f"{folder}: no table with {arm} of {labels} labels; make it with jepalib adapt"
             )
         chosen.append(json.loads(files[0].read_text()))
-    settings = json.loads(about.read_text())["settings"]
+    settings = settings_of_before(json.loads(about.read_text())["settings"])
     if tune:
         return settings
     grid = {
@@ -115,7 +116,8 @@ def trained_with(
         "lengths": "length",
         "weight_decays": "weight_decay",
     }
-    return settings | {many: tuple(sorted({point[one] for point in chosen})) for many, one in grid.items()}
+    found = {many: {point.get(one, settings[many][0]) for point in chosen} for many, one in grid.items()}
+    return settings | {many: tuple(sorted(values)) for many, values in found.items()}
 
 
 def scores(

@@ -9,7 +9,7 @@
 # %% tags=["parameters"]
 run_dir: str = "runs/laptop"  # folder of this run, seen from the project's root
 data_dir: str = ""  # a store or JetClass files of your own; empty: those of 01_explore
-method: str = "jp-jepa"  # jp-jepa, hep-jepa or p-jepa
+method: str = "jp-jepa"  # jp-jepa, hep-jepa, p-jepa or jet-targets
 pretrained: str = ""  # folder of a pre-training; empty: that of 03_pretrain
 shipped: str = "data/models/jet-targets-nano"  # an encoder that comes with the workbook; empty: none
 labels: list[int] = [500, 2000]  # numbers of labelled jets
@@ -35,7 +35,6 @@ from jepalib.viz import gains, results
 from jepalib.workbook import inputs, notebook
 
 # %%
-
 stage = notebook.start("04_few_shot", run_dir)
 store = inputs.earlier_store(stage, data_dir)
 run = Run.open(stage.depends(pretrained or stage.earlier("03_pretrain")["run"]))
@@ -81,10 +80,11 @@ tables = {own: table}
 # substructure, displaced tracks, subjets. All are computed from the jet itself, no label enters.
 #
 # It has two advantages that should be known before its curve is seen. Its jets came from the simulator that
-# makes the jets here where no `data_dir` is given (another seed), so that it knows them better than it would
+# makes the jets here where no `data_dir` is given, so that it knows them better than it would
 # know those of JetClass. And what it was taught is known to tell the classes apart. Hence another bar beside
 # training from scratch: **boosted trees that are simply given these numbers**, for the same labelled jets. An
-# encoder that does no better has learnt nothing that one could not have written down.
+# encoder that does no better has learnt little that one could not have written down. (The trees are not
+# tuned: one setting for all.)
 #
 # It gets the same labelled jets, the same grid and the same number of trials as above. Training from scratch
 # knows of no pre-training and is shared, unless the two encoders differ in architecture or in head: then the
@@ -100,7 +100,7 @@ if shipped:
     found = found[found["mode"].isin(own_modes) & found.labels.isin(labels) & (found.seed < seeds)]
     trees = summary_trees(store, labels, seeds, test_jets)
     scratch = table[table["mode"] == modes[3]] if same else None
-    theirs = f"{other.config.method}, {other.manifest['jets_seen']:,} jets seen"
+    theirs = f"{other.path.name}, {other.manifest['jets_seen']:,} jets seen"
     tables[theirs] = pd.concat([found, scratch, trees], ignore_index=True)
 
 # %% [markdown]
@@ -155,7 +155,7 @@ if shipped:
     among = (
         "the training jets of this run"
         if other.manifest["data_hash"] == store.data_hash
-        else "none of this run"
+        else "another data set than that of this run"
     )
     stage.finding(f"{theirs}: pre-trained on {made_of}, {among}.")
     for count in labels:
@@ -168,9 +168,9 @@ if shipped:
 # ## What more views buy
 #
 # The table that lies beside the encoder was made where it was trained, with settings and test jets of its own
-# (the model card tells them): the encoder as it was after so many jets, adapted each time with the same grid
-# (`benchmarks/gain_by_views.py`). If the curves still rise at their end, a longer pre-training would have gone
-# further.
+# (`benchmarks/gain_by_views.py`; the model card tells them). Stages on the way were adapted with the settings
+# that were best at the end. They come from the middle of one training, whose rate was still high then: a
+# training that had ended there would be a little better, so that the last rise looks steeper than it is.
 
 # %%
 if shipped:

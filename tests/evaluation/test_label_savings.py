@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jepalib.errors import JepalibError
-from jepalib.evaluation.label_savings import LabelCount, catch_up, few_shot_table, labels_needed
+from jepalib.evaluation.label_savings import LabelCount, catch_up, check_table, few_shot_table, labels_needed
 
 COUNTS = (500, 2000, 8000)
 
@@ -72,6 +72,8 @@ def test_a_dip_of_the_curve_from_scratch_counts_in_its_favour():
     first = needed((0.62, 0.7, 0.7), (0.5, 0.65, 0.6)).needed[0]
     assert 500 < first.value < 2000
     assert needed((0.66, 0.7, 0.7), (0.5, 0.65, 0.6)).needed[0].value == math.inf
+    after = needed((0.62, 0.7, 0.7), (0.6, 0.59, 0.7)).needed[0]  # level to 2,000, then a fifth of the rise
+    assert after.value == pytest.approx(2000 * 4**0.2)
 
 
 @settings(deadline=None, max_examples=15)
@@ -102,6 +104,7 @@ def test_the_interval_is_that_of_the_mean_over_seeds():
         found["accuracy"] += generator.normal(0, 0.01, len(found))
         first = labels_needed(found, "fine-tuned", generator).needed[0]
         hits += first.low <= 1000 <= first.high
+        assert first.high < 2 * first.low  # not simply endless: the points are 0.1 apart, their errors 0.004
     assert hits >= 48  # of 60; 57 expected of 95 %, a bootstrap of five seeds has somewhat less
 
 
@@ -133,3 +136,14 @@ def test_tables_that_do_not_serve_are_refused(tmp_path):
     whole.drop(columns="seed").to_csv(tmp_path / "few_shot.csv", index=False)
     with pytest.raises(JepalibError, match=r"few_shot.csv: the table lacks \['seed'\]"):
         few_shot_table(tmp_path / "few_shot.csv")
+
+
+def test_an_accuracy_that_is_none_or_twice_there_is_named():
+    good = table((0.55, 0.65, 0.75), (0.5, 0.6, 0.7)).reset_index(drop=True)
+    none = good.assign(accuracy=good.accuracy.where(good.index != 3))
+    with pytest.raises(JepalibError, match=r"here: no finite accuracy for mode .*, labels .*, seed"):
+        check_table(none, "here")
+    with pytest.raises(
+        JepalibError, match=r"here: a second accuracy \(choose one head\) for mode fine-tuned"
+    ):
+        check_table(pd.concat([good, good[good["mode"] == "fine-tuned"]], ignore_index=True), "here")

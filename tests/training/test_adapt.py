@@ -161,7 +161,8 @@ def test_a_frozen_encoder_takes_no_feature_dropout(trained, store_path, tmp_path
 def test_a_table_of_before_a_setting_was_there_had_its_default(adapted, trained, store_path):
     out, table = adapted
     about = json.loads((out / "adapt.json").read_text())
-    del about["settings"]["pid_dropout"]
+    del about["settings"]["pid_dropout"], about["settings"]["lengths"]
+    (about["settings"]["weight_decay"],) = about["settings"].pop("weight_decays")  # as it was called
     (out / "adapt.json").write_text(json.dumps(about))
     again = make(trained, store_path, out)
     pd.testing.assert_frame_equal(again.drop(columns="seconds"), table.drop(columns="seconds"))
@@ -210,7 +211,7 @@ def test_two_workers_make_the_same_table(adapted, trained, store_path, tmp_path)
         ({"size": "foo"}, "size 'foo'"),
         ({"rates": (-1.0,)}, "rates .* must be positive"),
         ({"lengths": (1.0, 0.0)}, "lengths .* must be positive"),
-        ({"weight_decays": (-0.1,)}, "weight_decays .* must be positive"),
+        ({"weight_decays": (-0.1,)}, "weight_decays .* must be at least 0"),
         ({"weight_decays": ()}, "weight_decays: give at least one"),
         ({"micro_batch": 0}, "micro_batch = 0"),
         ({"warmup": 1.0}, "warmup = 1.0"),
