@@ -89,7 +89,7 @@ def card(run: Run, table: pd.DataFrame, trees: pd.DataFrame, grid: str, name: st
         grid=grid,
         table=_figures(pd.concat([own, trees])),
         gains="\n".join([*_gains(own, own, "from-scratch"), *_gains(own, trees, MODE), *_savings(own)]),
-        per_class=manifest["training_jets"] // len(manifest["classes"]),
+        per_class=(manifest["training_jets"] + manifest["left_out"]) // len(manifest["classes"]),
         classes=len(manifest["classes"]),
         **{key: manifest[key] for key in ("training_jets", "jets_seen", "seed", "machine", "jepalib", "git")},
         **{key: manifest[key] for key in ("torch", "finished", "data_hash")},
