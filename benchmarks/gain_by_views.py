@@ -23,18 +23,12 @@ from jepalib.data.store import JetStore
 from jepalib.errors import JepalibError
 from jepalib.training.adapt import adapt
 from jepalib.training.config import override
-from jepalib.training.few_shot import AdaptConfig
+from jepalib.training.few_shot import TRIED, AdaptConfig
 from jepalib.training.runs import Run, write_atomically
 from jepalib.training.summary_trees import summary_trees
 
 PROBE = "linear-probe"
 HEADS = ("mlp", "class-attention")
-TRIED = {
-    "rates": "rate",
-    "encoder_scales": "encoder_scale",
-    "lengths": "length",
-    "weight_decays": "weight_decay",
-}
 GRID = {
     "steps": 200,
     "rates": (1e-3, 3e-3),

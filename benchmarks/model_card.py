@@ -21,6 +21,7 @@ from jepalib.errors import JepalibError
 from jepalib.evaluation.differences import difference
 from jepalib.evaluation.label_savings import catch_up, labels_needed
 from jepalib.summary import NUMBERS
+from jepalib.training.few_shot import TRIED
 from jepalib.training.presets import changes
 from jepalib.training.runs import Run, write_atomically
 from jepalib.training.summary_trees import MODE
@@ -50,26 +51,32 @@ def main() -> None:
     if run.config.method != "jet-targets":
         raise JepalibError(f"{run.path} was made by {run.config.method}: the card is written for jet-targets")
     table, trees = (pd.read_csv(given.few_shot / name) for name in TABLES[:2])
+    about = json.loads((given.few_shot / "about.json").read_text())
     given.out.mkdir(parents=True, exist_ok=True)
     for file in files:
         shutil.copyfile(file, given.out / file.name)
-    write_atomically(given.out / "README.md", card(run, table, trees, _grid(given.few_shot), given.out.name))
+    write_atomically(given.out / "README.md", card(run, table, trees, about, given.out.name))
 
 
-def card(run: Run, table: pd.DataFrame, trees: pd.DataFrame, grid: str, name: str) -> str:
+def card(run: Run, table: pd.DataFrame, trees: pd.DataFrame, about: dict, name: str) -> str:
     """The text of the card.
 
     Args:
         run: what is shipped.
         table, trees: of `gain_by_views`.
-        grid: what its networks were tuned over, in words.
+        about: how these tables were made.
         name: of the folder.
     """
     config, manifest = run.config, run.manifest
     settings = {key: value for key, value in changes(config).items() if key not in ("snapshots", "log_every")}
     own = table[table.jets_pretrained.isin([0, manifest["jets_seen"]])]
+    few_shot = _options(about, own)
     low, high = config.objective.masks.target_ratio
+    whole = config.steps * config.batch_size
+    stage = "" if manifest["jets_seen"] > 0.99 * whole else f", as a stage of a training of about {whole:,}"
     return CARD.read_text().format(
+        stage=stage,
+        few_shot=few_shot,
         title=name,
         name=name,
         parameters=sum(p.numel() for p in run.encoder().parameters()),
@@ -86,7 +93,7 @@ def card(run: Run, table: pd.DataFrame, trees: pd.DataFrame, grid: str, name: st
         processes=manifest.get("processes", 1),
         test_jets=int(table.test_jets.max()),
         seeds=_seeds(own),
-        grid=grid,
+        grid=_grid(about),
         table=_figures(pd.concat([own, trees])),
         gains="\n".join([*_gains(own, own, "from-scratch"), *_gains(own, trees, MODE), *_savings(own)]),
         per_class=(manifest["training_jets"] + manifest["left_out"]) // len(manifest["classes"]),
@@ -105,10 +112,21 @@ def _seeds(table: pd.DataFrame) -> str:
     return f"{counts.min()} seeds" if counts.nunique() == 1 else f"{counts.min()} to {counts.max()} seeds"
 
 
-def _grid(few_shot: Path) -> str:
+def _options(about: dict, own: pd.DataFrame) -> str:
+    """What gain_by_views.py was called with."""
+    labels = " ".join(str(n) for n in sorted(own.labels.unique()))
+    options = f"--labels {labels} --tuned {about['tuned']} --seeds {own.seed.max() + 1}"
+    names = ("steps", *TRIED, "val_jets", "test_jets")
+    values = {name: about[name] for name in names}
+    return options + "".join(
+        f" --set {name}={_plain(tuple(value) if isinstance(value, list) else value)}"
+        for name, value in values.items()
+    )
+
+
+def _grid(about: dict) -> str:
     """What both arms were tuned over."""
-    about = json.loads((few_shot / "about.json").read_text())
-    names = ("heads", "rates", "encoder_scales", "lengths", "weight_decays")
+    names = ("heads", *TRIED)
     parts = [f"{name.replace('_', ' ')} {_plain(tuple(about[name]))}" for name in names]
     return (
         f"{about['steps']} steps at 500 labels; {'; '.join(parts)}; tuned at up to {about['tuned']:,} labels"

@@ -39,6 +39,14 @@ from jepalib.training.runs import Run
 
 KEPT_JETS = 200_000  # labelled jets that a frozen encoder is run on once and for all (7 kB each)
 
+# Settings of which several are tried, and what one trial calls its own.
+TRIED = {
+    "rates": "rate",
+    "encoder_scales": "encoder_scale",
+    "lengths": "length",
+    "weight_decays": "weight_decay",
+}
+
 
 @dataclass(frozen=True)
 class AdaptConfig:
@@ -114,12 +122,9 @@ class AdaptConfig:
 
     def grid(self, frozen: bool) -> list[dict[str, float]]:
         """Settings to choose from, the same for every mode; a frozen encoder has no rate of its own."""
-        tried = {
-            "rate": self.rates,
-            "encoder_scale": (0.0,) if frozen else self.encoder_scales,
-            "length": self.lengths,
-            "weight_decay": self.weight_decays,
-        }
+        tried = {one: getattr(self, many) for many, one in TRIED.items()}
+        if frozen:
+            tried["encoder_scale"] = (0.0,)
         return [dict(zip(tried, values)) for values in itertools.product(*tried.values())]
 
 

@@ -16,7 +16,7 @@ from jepalib.data.store import JetStore
 from jepalib.errors import JepalibError
 from jepalib.models.heads import Classifier
 from jepalib.training.classifiers import ClassifierConfig, load_classifier, probabilities
-from jepalib.training.few_shot import settings_of_before
+from jepalib.training.few_shot import TRIED, settings_of_before
 
 ARMS = ("fine-tuned", "from-scratch")
 
@@ -110,13 +110,7 @@ def trained_with(
     settings = settings_of_before(json.loads(about.read_text())["settings"])
     if tune:
         return settings
-    grid = {
-        "rates": "rate",
-        "encoder_scales": "encoder_scale",
-        "lengths": "length",
-        "weight_decays": "weight_decay",
-    }
-    found = {many: {point.get(one, settings[many][0]) for point in chosen} for many, one in grid.items()}
+    found = {many: {point.get(one, settings[many][0]) for point in chosen} for many, one in TRIED.items()}
     return settings | {many: tuple(sorted(values)) for many, values in found.items()}
 
 

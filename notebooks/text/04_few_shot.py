@@ -170,7 +170,7 @@ if shipped:
 # The table that lies beside the encoder was made where it was trained, with settings and test jets of its own
 # (`benchmarks/gain_by_views.py`; the model card tells them). Stages on the way were adapted with the settings
 # that were best at the end. They come from the middle of one training, whose rate was still high then: a
-# training that had ended there would be a little better, so that the last rise looks steeper than it is.
+# training that had ended there might be better, and the last rise then less steep.
 
 # %%
 if shipped:
