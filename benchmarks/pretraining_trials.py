@@ -1,10 +1,10 @@
 """Short pre-trainings with one thing changed each, and what they are worth: a sweep that can go on.
 
     OMP_NUM_THREADS=1 python benchmarks/pretraining_trials.py STORE OUT [--only jet-targets jp-jepa …]
-        [--views 76800] [--seeds 0] [--list]
+        [--views 76800] [--labels 500 2000] [--seeds 0] [--list]
 
 A trial is a method at size Nano, STORE's training jets seen `--views` times in all, steps of 64. It is
-judged on 5,000 test jets by a linear probe and by fine-tuning with 500 and 2,000 labels (3 subsets, one
+judged on 5,000 test jets by a linear probe and by fine-tuning with few labels (3 subsets, one
 setting for all trials), beside a network from scratch (particles, all inputs). What is chosen here is chosen
 on the test jets of STORE: report it on those of another. OUT/trials.csv has a row for each trial so far; OUT
 also keeps the runs and tables, and what is there is not made again.
@@ -52,7 +52,13 @@ TRIALS: dict[str, tuple[str, dict[str, object]]] = {
     "hep-jepa": ("hep-jepa", {}),
     "hep-jepa, all inputs": ("hep-jepa", {"inputs": "full"}),
 }
-LABELS, SUBSETS = (500, 2000), 3
+# Name of a trial: the methods that follow each other, each with an equal part of the views.
+STAGES = {
+    "jp-jepa, then jet-targets": ("jp-jepa", "jet-targets"),
+    "jet-targets, then jp-jepa": ("jet-targets", "jp-jepa"),
+    "jet-targets, then jet-targets": ("jet-targets", "jet-targets"),  # what a second warm-up alone does
+}
+SUBSETS = 3
 ADAPT = {
     "rates": (1e-3,),
     "encoder_scales": (0.6,),
@@ -67,18 +73,25 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("store", type=Path, nargs="?")
     arguments.add_argument("out", type=Path, nargs="?")
-    arguments.add_argument("--only", nargs="+", default=list(TRIALS), metavar="TRIAL")
+    arguments.add_argument("--only", nargs="+", default=[*TRIALS, *STAGES], metavar="TRIAL")
     arguments.add_argument("--views", type=int, default=76_800)
+    arguments.add_argument("--labels", type=int, nargs="+", default=[500, 2000])
     arguments.add_argument("--seeds", type=int, nargs="+", default=[0])
     arguments.add_argument("--list", action="store_true", help="the names of all trials")
     given = arguments.parse_args()
     if given.list or not (given.store and given.out):
-        print("\n".join(TRIALS))
+        print("\n".join([*TRIALS, *STAGES]))
         return
-    if unknown := [name for name in given.only if name not in TRIALS]:
+    if unknown := [name for name in given.only if name not in {**TRIALS, **STAGES}]:
         raise JepalibError(f"no trial {unknown[0]!r}; --list has the names")
     table = adapt(
-        None, given.store, given.out / "from-scratch", LABELS, ("from-scratch",), SUBSETS, overrides=ADAPT
+        None,
+        given.store,
+        given.out / "from-scratch",
+        given.labels,
+        ("from-scratch",),
+        SUBSETS,
+        overrides=ADAPT,
     )
     if given.out.joinpath("trials.csv").is_file():
         known = pd.read_csv(given.out / "trials.csv").to_dict("records")
@@ -89,7 +102,7 @@ def main() -> None:
             run = trained(name, given.store, given.out, given.views, seed)
             modes = ("linear-probe", "fine-tuned")
             judgements = run.path.with_name(f"{run.path.name}-few-shot")
-            table = adapt(run.path, given.store, judgements, LABELS, modes, SUBSETS, heads(run), ADAPT)
+            table = adapt(run.path, given.store, judgements, given.labels, modes, SUBSETS, heads(run), ADAPT)
             about = {"views": run.manifest["jets_seen"], "seconds": run.manifest["seconds"]}
             known = [row for row in known if (row["trial"], row.get("seed")) != (name, seed)]
             known.append({"trial": name, "seed": seed, **about, **judged(table)})
@@ -98,12 +111,27 @@ def main() -> None:
 
 
 def trained(name: str, store: Path, out: Path, views: int, seed: int) -> Run:
-    """The pre-training of a trial, made or gone on with."""
-    method, changed = TRIALS[name]
+    """The last pre-training of a trial, made or gone on with."""
+    folder = out / f"{name.replace(', ', '-').replace(' ', '-').replace('%', 'percent')}-seed{seed}"
+    stages = STAGES.get(name)
+    if stages is None:
+        method, changed = TRIALS[name]
+        return stage(method, changed, store, folder, views, seed)
+    run = None
+    for place, method in enumerate(stages):
+        last = place == len(stages) - 1
+        own = folder if last else folder.with_name(f"{folder.name}-stage{place}")
+        run = stage(method, {}, store, own, views // len(stages), seed, run and run.path)
+    return run
+
+
+def stage(
+    method: str, changed: dict, store: Path, folder: Path, views: int, seed: int, start: Path | None = None
+) -> Run:
+    """One pre-training."""
     settings = {**COMMON, **changed, "seed": seed}
     settings["steps"] = max(1, views // int(settings["batch_size"]))
-    folder = out / f"{name.replace(', ', '-').replace(' ', '-').replace('%', 'percent')}-seed{seed}"
-    return pretrain(pretrain_config(method, "nano", settings), store, folder, quiet=True)
+    return pretrain(pretrain_config(method, "nano", settings), store, folder, quiet=True, start=start)
 
 
 def heads(run: Run) -> tuple[str, ...]:

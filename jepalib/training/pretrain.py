@@ -17,23 +17,21 @@ from torch import Tensor, nn
 from jepalib.data.sampling import BatchStream
 from jepalib.data.store import JetStore, stratified_subset
 from jepalib.errors import JepalibError
-from jepalib.evaluation.representation import effective_rank, per_dimension_std, spectrum_auc
 from jepalib.jets import Jets
 from jepalib.methods.registry import find_method
 from jepalib.progress import Progress
+from jepalib.training.collapse import diagnose
 from jepalib.training.config import PretrainConfig, check_classes
 from jepalib.training.distributed import World, average_, from_leader, joined_world
 from jepalib.training.loop import Loop, StepResult
 from jepalib.training.optim import adamw, learning_rate
 from jepalib.training.runs import Run
-
-# Below these the representation is called collapsed: effective rank, and mean over
-# dimensions of the deviation across jets relative to the size of an embedding.
-COLLAPSED_RANK = 2.0
-COLLAPSED_STD = 0.01
+from jepalib.training.start import begin_at, note_start, started_from
 
 
-def pretrain(config: PretrainConfig, data: Path, run: Path, quiet: bool = False) -> Run:
+def pretrain(
+    config: PretrainConfig, data: Path, run: Path, quiet: bool = False, start: Path | None = None
+) -> Run:
     """Pre-train into the folder `run`, or go on there; a finished run is returned as it is.
 
     Args:
@@ -41,29 +39,33 @@ def pretrain(config: PretrainConfig, data: Path, run: Path, quiet: bool = False)
         data: a store made by `jepalib convert`; its training split is used.
         run: the run folder.
         quiet: no progress lines.
+        start: a finished run or snapshot whose encoder this one begins with; None for random weights.
 
     Raises:
-        JepalibError: the folder holds another run, the data are not those it began
+        JepalibError: the folder holds another run, the data or the start are not those it began
             with, the loss is not finite, or somebody else is writing there.
     """
+    first = Run.open(start) if start is not None else None
     with joined_world() as world:
         folder = Run.create(run, config) if world.leader else None
         from_leader(None, world)  # the folder exists from here on
         folder = folder or Run.open(run)
         with folder.locked() if world.leader else nullcontext():
+            if world.leader:
+                note_start(folder, first)
             if from_leader(folder.finished, world):
                 if folder.manifest["data_hash"] != JetStore.open(data).data_hash:
                     raise JepalibError(f"{run} was made of other data than {data}; choose another --run")
                 _say(f"{run}: already done ({folder.config.steps} steps)", world, quiet)
                 return folder
-            Pretraining(folder, data, world, quiet).go()
+            Pretraining(folder, data, world, quiet, first).go()
     return folder
 
 
 class Pretraining:
     """The state of one pre-training while it runs: module, optimiser, sums of metrics."""
 
-    def __init__(self, run: Run, data: Path, world: World, quiet: bool) -> None:
+    def __init__(self, run: Run, data: Path, world: World, quiet: bool, start: Run | None = None) -> None:
         self.run, self.config, self.world, self.quiet = run, run.config, world, quiet
         self.store = JetStore.open(data)
         if self.config.batch_size % world.size:
@@ -77,6 +79,8 @@ class Pretraining:
         method = find_method(self.config.method).module(
             self.config.size, self.config.objective, self.config.inputs, self.config.micro_batch
         )
+        if start is not None:
+            begin_at(start, method)
         self.method: nn.Module = method.to(world.device)
         self.optimizer = adamw(self.config, self.method)
         self.step, self.seconds, self.sums, self.summed = 0, 0.0, {}, 0
@@ -235,7 +239,7 @@ class Pretraining:
 
     def _write_manifest(self, folder: Run) -> None:
         extra = {"jets_seen": self.jets_seen(self.step), "left_out": self.stream.left_out}
-        extra |= {"processes": self.world.size}
+        extra |= {"processes": self.world.size, "start": started_from(self.run)}
         extra |= {
             "training_jets": self.stream.size,
             "classes": list(self.config.classes or self.store.classes),
@@ -258,32 +262,6 @@ class Pretraining:
         self.step, self.seconds = state["step"], state["seconds"]
         self.sums, self.summed = state["sums"], state["summed"]
         _say(f"{self.run.path}: going on at step {self.step} of {self.config.steps}", self.world, self.quiet)
-
-
-def diagnose(embeddings: dict[str, Tensor]) -> tuple[dict[str, float], str]:
-    """Effective rank, spectrum AUC and spread of each kind of embedding, and an alarm text.
-
-    Args:
-        embeddings: (jets, width) by name.
-
-    Returns:
-        Figures by ``rank_<name>``, ``spectrum_auc_<name>``, and the deviation over jets of
-        each dimension as ``std_<name>`` (mean), ``std_min_<name>``, ``std_max_<name>``; the
-        alarm is empty while no embedding has collapsed.
-    """
-    figures, alarms = {}, []
-    for name, x in embeddings.items():
-        x = x.detach().double().cpu()
-        spreads = per_dimension_std(x)
-        rank, spread = effective_rank(x), float(spreads.mean())
-        size = float(x.square().mean().sqrt())
-        figures |= {f"rank_{name}": rank, f"spectrum_auc_{name}": spectrum_auc(x), f"std_{name}": spread}
-        figures |= {f"std_min_{name}": float(spreads.min()), f"std_max_{name}": float(spreads.max())}
-        if rank < COLLAPSED_RANK or spread < COLLAPSED_STD * size:
-            alarms.append(
-                f"{name} (effective rank {rank:.1f}, relative spread {spread / max(size, 1e-12):.1e})"
-            )
-    return figures, f"the representation has collapsed: {'; '.join(alarms)}" if alarms else ""
 
 
 @contextmanager

@@ -153,6 +153,9 @@ def pretrain(
     ] = "jp-jepa",
     size: Annotated[str, typer.Option(help="Size of the encoder, atto to huge.")] = "nano",
     settings: Settings = [],  # noqa: B006  typer wants a plain default and copies it
+    start: Annotated[
+        Path | None, typer.Option(help="Run whose encoder this one begins with; random weights without it.")
+    ] = None,
     processes: Annotated[
         int, typer.Option(help="Processes that share every batch: one per GPU, or per few CPU cores.")
     ] = 1,
@@ -168,7 +171,7 @@ def pretrain(
     from jepalib.workbook.parameters import split_settings
 
     config = pretrain_config(method, size, split_settings(settings))
-    pretrain_encoder(config, data, run, quiet)
+    pretrain_encoder(config, data, run, quiet, start)
     if os.environ.get("RANK", "0") == "0":
         print(f"run in {run}")
 

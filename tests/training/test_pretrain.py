@@ -15,7 +15,8 @@ from jepalib.data.convert import convert
 from jepalib.data.store import JetStore
 from jepalib.errors import JepalibError
 from jepalib.schema import CLASSES
-from jepalib.training.pretrain import diagnose, pretrain
+from jepalib.training.collapse import diagnose
+from jepalib.training.pretrain import pretrain
 from jepalib.training.runs import Run
 
 TIMING = ("jets_per_second", "seconds")
