@@ -1,0 +1,126 @@
+"""The scripts that make tables, cards and trials: what they ask for, and that shipped cards are theirs."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from jepalib.training.few_shot import TRIED
+from jepalib.training.presets import pretrain_config
+from jepalib.training.runs import Run
+
+ROOT = Path(__file__).parents[1]
+MODELS = sorted(path.parent for path in (ROOT / "data" / "models").glob("*/config.json"))
+
+
+def script(name: str):
+    """A script of benchmarks/ as a module."""
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", ROOT / "benchmarks" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+class MadeUp:
+    """Stands for `adapt`, notes its calls; class attention is best at 500 labels, the small network above."""
+
+    def __init__(self) -> None:
+        self.calls = []
+
+    def __call__(self, run, store, folder, labels, modes, seeds, heads, settings, workers):
+        self.calls.append({"folder": folder.name, "labels": list(labels), "seeds": seeds, "heads": heads})
+        self.calls[-1] |= {many: tuple(settings[many]) for many in TRIED}
+        rows = []
+        for count in labels:
+            for head in ("logistic",) if modes == ("linear-probe",) else heads:
+                better = (head == "class-attention") == (count <= 500)
+                setting = {one: settings[many][-1] for many, one in TRIED.items()}
+                for seed in range(seeds):
+                    row = {"mode": modes[0], "head": head, "labels": count, "seed": seed, **setting}
+                    rows.append({**row, "val_accuracy": 0.6 if better else 0.5, "accuracy": 0.5})
+        return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def tables(monkeypatch, tmp_path):
+    """`gain_by_views.Bench` over made-up trainings, and what it asked for."""
+    module, made = script("gain_by_views"), MadeUp()
+    monkeypatch.setattr(module, "adapt", made)
+    return module, module.Bench(tmp_path, tmp_path, dict(module.GRID), 1), made
+
+
+class Stage:
+    """As much of a run as the tables look at."""
+
+    def __init__(self, jets: int, path: Path) -> None:
+        self.manifest, self.path = {"jets_seen": jets}, path
+
+
+def test_heads_are_chosen_on_the_first_seed_and_more_labels_keep_the_setting(tables):
+    module, bench, made = tables
+    table = bench.tuned(None, "from-scratch", module.HEADS, [500, 2000, 10_000], 2000, 5)
+    tuning = made.calls[0]
+    assert (tuning["labels"], tuning["seeds"], tuning["heads"]) == ([500, 2000], 1, module.HEADS)
+    assert all(tuning[many] == tuple(module.GRID[many]) for many in TRIED)
+    assert table.groupby("labels").seed.nunique().to_dict() == {500: 5, 2000: 5, 10_000: 5}
+    assert table.groupby("labels")["head"].unique().map(list).to_dict() == {
+        500: ["class-attention"],
+        2000: ["mlp"],
+        10_000: ["mlp"],
+    }
+    most = made.calls[-1]
+    assert most["labels"] == [10_000]
+    assert all(most[many] == (tuple(module.GRID[many])[-1],) for many in TRIED)
+
+
+def test_both_arms_get_the_same_grid(tables, tmp_path):
+    module, bench, made = tables
+    bench.tuned(None, "from-scratch", module.HEADS, [500, 2000], 2000, 2)
+    scratch, made.calls[:] = list(made.calls), []
+    bench.tuned(Stage(3000, tmp_path), "fine-tuned", module.HEADS, [500, 2000], 2000, 2)
+    assert [{**call, "folder": ""} for call in scratch] == [{**call, "folder": ""} for call in made.calls]
+
+
+def test_snapshots_take_head_and_setting_of_the_end(tables, tmp_path):
+    module, bench, made = tables
+    end = bench.tuned(Stage(3000, tmp_path), "fine-tuned", module.HEADS, [500, 2000], 2000, 5)
+    made.calls.clear()
+    bench.kept(Stage(100, tmp_path), "fine-tuned", end, 3)
+    assert [(call["labels"], call["heads"], call["seeds"]) for call in made.calls] == [
+        ([500], ("class-attention",), 3),
+        ([2000], ("mlp",), 3),
+    ]
+    assert all(len(call[many]) == 1 for call in made.calls for many in TRIED)
+    assert all(call["folder"].startswith("100-") for call in made.calls)
+
+
+@pytest.mark.parametrize("folder", MODELS, ids=lambda folder: folder.name)
+def test_the_card_that_is_shipped_is_written_from_the_files_beside_it(folder):
+    about = json.loads((folder / "about.json").read_text())
+    table, trees = (pd.read_csv(folder / name) for name in ("few_shot.csv", "trees.csv"))
+    card = script("model_card").card(Run.open(folder), table, trees, about, folder.name)
+    assert card == (folder / "README.md").read_text()
+
+
+def test_every_trial_is_a_configuration_and_differs_from_the_others():
+    module = script("pretraining_trials")
+    configs = {
+        name: pretrain_config(method, "nano", {**module.COMMON, **changed, "steps": 10})
+        for name, (method, changed) in module.TRIALS.items()
+    }
+    texts = [repr(config) for config in configs.values()]
+    assert len(set(texts)) == len(texts)
+
+
+def test_a_trial_of_two_stages_divides_the_views(store_path, tmp_path, monkeypatch):
+    module = script("pretraining_trials")
+    monkeypatch.setitem(module.COMMON, "batch_size", 8)
+    run = module.trained("jp-jepa, then jet-targets", store_path, tmp_path, 32, 0)
+    assert run.config.method == "jet-targets"
+    assert run.manifest["start"]["method"] == "jp-jepa"
+    assert run.manifest["jets_seen"] == run.manifest["start"]["jets_seen"]
+    assert 12 <= run.manifest["jets_seen"] <= 16
