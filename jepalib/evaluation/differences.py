@@ -37,11 +37,7 @@ class Difference:
     @property
     def word(self) -> str:
         """'a gain', 'a loss', 'no difference beyond the spread' or 'one seed, spread unknown'."""
-        if math.isnan(self.error):
-            return "one seed, spread unknown"
-        if abs(self.gain) <= self.reach:
-            return "no difference beyond the spread"
-        return "a gain" if self.gain > 0 else "a loss"
+        return "one seed, spread unknown" if math.isnan(self.error) else verdict(self.gain, self.reach)
 
     def against(self, published: float) -> str:
         """What this says of a published difference, in words (`contrasts.judge`)."""
@@ -73,6 +69,13 @@ def difference(first: Float[np.ndarray, " seeds_a"], second: Float[np.ndarray, "
     freedom = len(arms[0]) + len(arms[1]) - 2
     reach = float(student.ppf(0.5 + CONFIDENCE / 2, freedom)) * error if error == error else math.nan
     return Difference(means[0], spreads[0], means[1], spreads[1], means[0] - means[1], error, reach)
+
+
+def verdict(gain: float, reach: float) -> str:
+    """'a gain', 'a loss' or 'no difference beyond the spread', which is `reach` to both sides."""
+    if abs(gain) <= reach:
+        return "no difference beyond the spread"
+    return "a gain" if gain > 0 else "a loss"
 
 
 def plus_minus(error: float, decimals: int = 3) -> str:

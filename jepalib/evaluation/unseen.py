@@ -9,6 +9,7 @@ from scipy.stats import t as student
 
 from jepalib.errors import JepalibError
 from jepalib.evaluation.contrasts import CONFIDENCE
+from jepalib.evaluation.differences import verdict
 from jepalib.evaluation.scan import NOT_QUOTED
 
 MORE = "the first less the second"
@@ -58,12 +59,5 @@ def gap_in_words(gap: pd.Series) -> str:
         spread = f" ± {gap.std():.3f}" if len(gap) > 1 else ""
         return f"{gap.mean():+.3f}{spread} (mean and spread of {len(gap)} seeds of the search)"
     reach = student.ppf(0.5 + CONFIDENCE / 2, len(each) - 1) * each.std() / len(each) ** 0.5
-    word = (
-        "a gain"
-        if each.mean() > reach
-        else "a loss"
-        if each.mean() < -reach
-        else "no difference beyond the spread"
-    )
     told = f"mean and spread of {len(each)} pairs of pre-trainings"
-    return f"{each.mean():+.3f} ± {each.std():.3f} ({told}), {word}"
+    return f"{each.mean():+.3f} ± {each.std():.3f} ({told}), {verdict(each.mean(), reach)}"
