@@ -1,18 +1,21 @@
 """Short pre-trainings with one thing changed each, and what they are worth: a sweep that can go on.
 
     OMP_NUM_THREADS=1 python benchmarks/pretraining_trials.py STORE OUT [--only jet-targets jp-jepa …]
-        [--views 76800] [--labels 500 2000] [--seeds 0] [--list]
+        [--views 76800] [--labels 500 2000] [--modes linear-probe fine-tuned]
+        [--seeds 0] [--list]
 
 A trial is a method at size Nano, STORE's training jets seen `--views` times in all, steps of 64. It is
-judged on 5,000 test jets by a linear probe and by fine-tuning with few labels (3 subsets, one
-setting for all trials), beside a network from scratch (particles, all inputs). What is chosen here is chosen
-on the test jets of STORE: report it on those of another. OUT/trials.csv has a row for each trial so far; OUT
-also keeps the runs and tables, and what is there is not made again.
+judged on 5,000 test jets by a linear probe and by fine-tuning with few labels (3 subsets, one setting for
+all trials), beside a network from scratch (particles, all inputs). What is chosen here is chosen on the test
+jets of STORE: report it on those of another. OUT/trials.csv has a row for each trial so far. OUT keeps the
+runs and tables too, and what is there is not made again; two calls may share it, for other trials.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -21,12 +24,14 @@ from jepalib.errors import JepalibError
 from jepalib.training.adapt import adapt
 from jepalib.training.presets import pretrain_config
 from jepalib.training.pretrain import pretrain
-from jepalib.training.runs import Run
+from jepalib.training.runs import Run, write_atomically
 
 BATCH = 64
 COMMON = {"batch_size": BATCH, "micro_batch": BATCH, "log_every": 50, "checkpoint_every": 200}
 # Name of a trial: method and the settings in which it differs from its preset at 64 jets a step.
+STILL = {"steps": 100, "lr": 1e-12, "lr_start": 1e-12, "lr_final": 1e-12}  # learns how inputs lie, no more
 TRIALS: dict[str, tuple[str, dict[str, object]]] = {
+    "random weights": ("jp-jepa", STILL),
     "jet-targets": ("jet-targets", {}),
     "jet-targets, rate 2e-3": ("jet-targets", {"lr": 2e-3}),
     "jet-targets, rate 5e-4": ("jet-targets", {"lr": 5e-4}),
@@ -58,6 +63,7 @@ STAGES = {
     "jet-targets, then jp-jepa": ("jet-targets", "jp-jepa"),
     "jet-targets, then jet-targets": ("jet-targets", "jet-targets"),  # what a second warm-up alone does
 }
+MODES = ("linear-probe", "fine-tuned")
 SUBSETS = 3
 ADAPT = {
     "rates": (1e-3,),
@@ -76,6 +82,7 @@ def main() -> None:
     arguments.add_argument("--only", nargs="+", default=[*TRIALS, *STAGES], metavar="TRIAL")
     arguments.add_argument("--views", type=int, default=76_800)
     arguments.add_argument("--labels", type=int, nargs="+", default=[500, 2000])
+    arguments.add_argument("--modes", nargs="+", default=list(MODES), choices=MODES)
     arguments.add_argument("--seeds", type=int, nargs="+", default=[0])
     arguments.add_argument("--list", action="store_true", help="the names of all trials")
     given = arguments.parse_args()
@@ -84,30 +91,29 @@ def main() -> None:
         return
     if unknown := [name for name in given.only if name not in {**TRIALS, **STAGES}]:
         raise JepalibError(f"no trial {unknown[0]!r}; --list has the names")
-    table = adapt(
-        None,
-        given.store,
-        given.out / "from-scratch",
-        given.labels,
-        ("from-scratch",),
-        SUBSETS,
-        overrides=ADAPT,
-    )
-    if given.out.joinpath("trials.csv").is_file():
-        known = pd.read_csv(given.out / "trials.csv").to_dict("records")
-    else:
-        known = [{"trial": "from scratch", **judged(table)}]
-    for seed in given.seeds:
-        for name in given.only:
-            run = trained(name, given.store, given.out, given.views, seed)
-            modes = ("linear-probe", "fine-tuned")
-            judgements = run.path.with_name(f"{run.path.name}-few-shot")
-            table = adapt(run.path, given.store, judgements, given.labels, modes, SUBSETS, heads(run), ADAPT)
-            about = {"views": run.manifest["jets_seen"], "seconds": run.manifest["seconds"]}
-            known = [row for row in known if (row["trial"], row.get("seed")) != (name, seed)]
-            known.append({"trial": name, "seed": seed, **about, **judged(table)})
-            pd.DataFrame(known).to_csv(given.out / "trials.csv", index=False)
-    print(pd.DataFrame(known).round(4).to_string(index=False))
+    if "fine-tuned" in given.modes:
+        folder = given.out / "from-scratch"
+        table = adapt(
+            None, given.store, folder, given.labels, ("from-scratch",), SUBSETS, overrides=ADAPT, workers=1
+        )
+        note(given.out, folder.name, {"trial": "from scratch", **judged(table)})
+    for seed, name in itertools.product(given.seeds, given.only):
+        run = trained(name, given.store, given.out, given.views, seed)
+        folder = run.path.with_name(f"{run.path.name}-few-shot")
+        table = adapt(
+            run.path, given.store, folder, given.labels, given.modes, SUBSETS, heads(run), ADAPT, workers=1
+        )
+        about = {"views": run.manifest["jets_seen"], "seconds": run.manifest["seconds"]}
+        note(given.out, run.path.name, {"trial": name, "seed": seed, **about, **judged(table)})
+    print(pd.read_csv(given.out / "trials.csv").round(4).to_string(index=False))
+
+
+def note(out: Path, name: str, row: dict[str, object]) -> None:
+    """A trial's row, and the table of all so far; two calls may work side by side on other trials."""
+    (out / "rows").mkdir(parents=True, exist_ok=True)
+    write_atomically(out / "rows" / f"{name}.json", json.dumps(row) + "\n")
+    rows = [json.loads(file.read_text()) for file in sorted((out / "rows").glob("*.json"))]
+    write_atomically(out / "trials.csv", pd.DataFrame(rows).to_csv(index=False))
 
 
 def trained(name: str, store: Path, out: Path, views: int, seed: int) -> Run:
@@ -130,7 +136,7 @@ def stage(
 ) -> Run:
     """One pre-training."""
     settings = {**COMMON, **changed, "seed": seed}
-    settings["steps"] = max(1, views // int(settings["batch_size"]))
+    settings.setdefault("steps", max(1, views // int(settings["batch_size"])))
     return pretrain(pretrain_config(method, "nano", settings), store, folder, quiet=True, start=start)
 
 

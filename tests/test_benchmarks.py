@@ -109,7 +109,7 @@ def test_the_card_that_is_shipped_is_written_from_the_files_beside_it(folder):
 def test_every_trial_is_a_configuration_and_differs_from_the_others():
     module = script("pretraining_trials")
     configs = {
-        name: pretrain_config(method, "nano", {**module.COMMON, **changed, "steps": 10})
+        name: pretrain_config(method, "nano", {"steps": 10, **module.COMMON, **changed})
         for name, (method, changed) in module.TRIALS.items()
     }
     texts = [repr(config) for config in configs.values()]
