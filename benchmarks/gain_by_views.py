@@ -6,8 +6,8 @@ OUT holds a folder for each snapshot and one for training from scratch. Both arm
 and the heads), chosen on validation jets with the first seed, where there are at most `--tuned` labels; with
 more labels the setting of the most tuned is kept, and so it is for snapshots on the way, which take the
 settings of the end and `--seeds-between` seeds. Called again, no training is repeated; OUT/few_shot.csv
-is all of it, OUT/about.json says how it was made, and OUT/trees.csv what boosted trees make of the same
-labelled jets in numbers (`jepalib.summary`).
+is all of it, OUT/about.json says how it was made, and OUT/trees.csv what boosted trees, tuned on the same
+validation jets, make of the same labelled jets in numbers (`jepalib.summary`).
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def main() -> None:
     seeds = {"seeds": given.seeds, "seeds_between": given.seeds_between}
     about = {"tuned": given.tuned, "heads": HEADS, **seeds, **asdict(override(AdaptConfig(), bench.settings))}
     write_atomically(given.out / "about.json", json.dumps(about, indent=1) + "\n")
-    trees = summary_trees(JetStore.open(given.store), given.labels, given.seeds, int(settings["test_jets"]))
+    judged = (int(settings[name]) for name in ("test_jets", "val_jets"))
+    trees = summary_trees(JetStore.open(given.store), given.labels, given.seeds, *judged)
     trees.to_csv(given.out / "trees.csv", index=False)
     whole = pd.concat(tables, ignore_index=True)
     whole.reindex(columns=COLUMNS).to_csv(given.out / "few_shot.csv", index=False)

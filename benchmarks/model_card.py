@@ -50,6 +50,8 @@ def main() -> None:
         raise JepalibError(f"no {', '.join(missing)}: give a finished run and a folder of gain_by_views.py")
     if run.config.method != "jet-targets":
         raise JepalibError(f"{run.path} was made by {run.config.method}: the card is written for jet-targets")
+    if run.manifest.get("start"):
+        raise JepalibError(f"{run.path} began with another run: the card is written for one stage")
     table, trees = (pd.read_csv(given.few_shot / name) for name in TABLES[:2])
     about = json.loads((given.few_shot / "about.json").read_text())
     given.out.mkdir(parents=True, exist_ok=True)
@@ -73,7 +75,8 @@ def card(run: Run, table: pd.DataFrame, trees: pd.DataFrame, about: dict, name: 
     few_shot = _options(about, own)
     low, high = config.objective.masks.target_ratio
     whole = config.steps * config.batch_size
-    stage = "" if manifest["jets_seen"] > 0.99 * whole else f", as a stage of a training of about {whole:,}"
+    seen = manifest["jets_seen"]
+    stage = "" if seen > 0.99 * whole else f", as a stage of a training of about {whole:,}"
     return CARD.read_text().format(
         stage=stage,
         few_shot=few_shot,
@@ -92,6 +95,8 @@ def card(run: Run, table: pd.DataFrame, trees: pd.DataFrame, about: dict, name: 
         hours=manifest["seconds"] / 3600,
         processes=manifest.get("processes", 1),
         test_jets=int(table.test_jets.max()),
+        val_jets=int(table.val_jets.max()),
+        which=f"RUN/snapshots/{max(s for s in config.snapshots if s <= seen)}" if stage else "RUN",
         seeds=_seeds(own),
         grid=_grid(about),
         table=_figures(pd.concat([own, trees])),
@@ -116,6 +121,7 @@ def _options(about: dict, own: pd.DataFrame) -> str:
     """What gain_by_views.py was called with."""
     labels = " ".join(str(n) for n in sorted(own.labels.unique()))
     options = f"--labels {labels} --tuned {about['tuned']} --seeds {own.seed.max() + 1}"
+    options += f" --seeds-between {about['seeds_between']}"
     names = ("steps", *TRIED, "val_jets", "test_jets")
     values = {name: about[name] for name in names}
     return options + "".join(

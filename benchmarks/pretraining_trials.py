@@ -8,7 +8,8 @@ A trial is a method at size Nano, STORE's training jets seen `--views` times in 
 judged on 5,000 test jets by a linear probe and by fine-tuning with few labels (3 subsets, one setting for
 all trials), beside a network from scratch (particles, all inputs). What is chosen here is chosen on the test
 jets of STORE: report it on those of another. OUT/trials.csv has a row for each trial so far. OUT keeps the
-runs and tables too, and what is there is not made again; two calls may share it, for other trials.
+runs and tables too, and what is there is not made again. Two calls may share it, for other trials and as
+long as both judge by the probe alone.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from jepalib.training.adapt import adapt
 from jepalib.training.presets import pretrain_config
 from jepalib.training.pretrain import pretrain
 from jepalib.training.runs import Run, write_atomically
+from jepalib.training.start import jets_in_all, started_from
 
 BATCH = 64
 COMMON = {"batch_size": BATCH, "micro_batch": BATCH, "log_every": 50, "checkpoint_every": 200}
@@ -103,7 +105,8 @@ def main() -> None:
         table = adapt(
             run.path, given.store, folder, given.labels, given.modes, SUBSETS, heads(run), ADAPT, workers=1
         )
-        about = {"views": run.manifest["jets_seen"], "seconds": run.manifest["seconds"]}
+        before = started_from(run) or {"seconds": 0.0}
+        about = {"views": jets_in_all(run), "seconds": run.manifest["seconds"] + before["seconds"]}
         note(given.out, run.path.name, {"trial": name, "seed": seed, **about, **judged(table)})
     print(pd.read_csv(given.out / "trials.csv").round(4).to_string(index=False))
 
@@ -127,7 +130,8 @@ def trained(name: str, store: Path, out: Path, views: int, seed: int) -> Run:
     for place, method in enumerate(stages):
         last = place == len(stages) - 1
         own = folder if last else folder.with_name(f"{folder.name}-stage{place}")
-        run = stage(method, {}, store, own, views // len(stages), seed, run and run.path)
+        # Another seed: with the same the second stage would see the first one's batches again.
+        run = stage(method, {}, store, own, views // len(stages), seed + 1000 * place, run and run.path)
     return run
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from jepalib.models.encoders import EncoderConfig
 from jepalib.training.few_shot import TRIED
 from jepalib.training.presets import pretrain_config
 from jepalib.training.runs import Run
+from jepalib.training.start import jets_in_all
 
 ROOT = Path(__file__).parents[1]
 MODELS = sorted(path.parent for path in (ROOT / "data" / "models").glob("*/config.json"))
@@ -33,6 +35,8 @@ class MadeUp:
 
     def __call__(self, run, store, folder, labels, modes, seeds, heads, settings, workers):
         self.calls.append({"folder": folder.name, "labels": list(labels), "seeds": seeds, "heads": heads})
+        self.calls[-1] |= {"modes": modes, "end": not folder.name.startswith("100")}
+        views = 0 if run is None else 3000 if self.calls[-1]["end"] else 100
         self.calls[-1] |= {many: tuple(settings[many]) for many in TRIED}
         rows = []
         for count in labels:
@@ -41,6 +45,7 @@ class MadeUp:
                 setting = {one: settings[many][-1] for many, one in TRIED.items()}
                 for seed in range(seeds):
                     row = {"mode": modes[0], "head": head, "labels": count, "seed": seed, **setting}
+                    row["jets_pretrained"] = views
                     rows.append({**row, "val_accuracy": 0.6 if better else 0.5, "accuracy": 0.5})
         return pd.DataFrame(rows)
 
@@ -56,8 +61,9 @@ def tables(monkeypatch, tmp_path):
 class Stage:
     """As much of a run as the tables look at."""
 
-    def __init__(self, jets: int, path: Path) -> None:
-        self.manifest, self.path = {"jets_seen": jets}, path
+    def __init__(self, jets: int, path: Path, snapshots: list = ()) -> None:
+        self.manifest, self.path, self.snapshots = {"jets_seen": jets}, path, snapshots
+        self.architecture = EncoderConfig("particles", "nano", "full")
 
 
 def test_heads_are_chosen_on_the_first_seed_and_more_labels_keep_the_setting(tables):
@@ -77,12 +83,27 @@ def test_heads_are_chosen_on_the_first_seed_and_more_labels_keep_the_setting(tab
     assert all(most[many] == (tuple(module.GRID[many])[-1],) for many in TRIED)
 
 
-def test_both_arms_get_the_same_grid(tables, tmp_path):
-    module, bench, made = tables
-    bench.tuned(None, "from-scratch", module.HEADS, [500, 2000], 2000, 2)
-    scratch, made.calls[:] = list(made.calls), []
-    bench.tuned(Stage(3000, tmp_path), "fine-tuned", module.HEADS, [500, 2000], 2000, 2)
-    assert [{**call, "folder": ""} for call in scratch] == [{**call, "folder": ""} for call in made.calls]
+def test_both_arms_get_the_same_grid(tables, tmp_path, monkeypatch):
+    """All of the script, over made-up trainings."""
+    module, _, made = tables
+    monkeypatch.setattr(module.Run, "open", lambda path: Stage(3000, path, [Stage(100, path)]))
+    monkeypatch.setattr(module.JetStore, "open", lambda path: None)
+    monkeypatch.setattr(module, "summary_trees", lambda *given: pd.DataFrame({"accuracy": [0.5]}))
+    monkeypatch.setattr(sys, "argv", ["gain_by_views.py", "run", "store", str(tmp_path)])
+    module.main()
+    asked = {
+        mode: [{**call, "folder": ""} for call in made.calls if call["modes"] == (mode,) and call["end"]]
+        for mode in ("from-scratch", "fine-tuned")
+    }
+    assert len(asked["from-scratch"]) == 4  # tuning, the other seeds of two numbers of labels, 10,000 labels
+    assert [{**call, "modes": ""} for call in asked["fine-tuned"]] == [
+        {**call, "modes": ""} for call in asked["from-scratch"]
+    ]
+    table = pd.read_csv(tmp_path / "few_shot.csv")
+    seeds = table.groupby(["mode", "jets_pretrained", "labels"]).seed.nunique().unstack()
+    assert (seeds.loc["fine-tuned", 3000] == 5).all()
+    assert (seeds.loc["fine-tuned", 100] == 3).all()
+    assert (seeds.loc["from-scratch", 0] == 5).all()
 
 
 def test_snapshots_take_head_and_setting_of_the_end(tables, tmp_path):
@@ -123,4 +144,5 @@ def test_a_trial_of_two_stages_divides_the_views(store_path, tmp_path, monkeypat
     assert run.config.method == "jet-targets"
     assert run.manifest["start"]["method"] == "jp-jepa"
     assert run.manifest["jets_seen"] == run.manifest["start"]["jets_seen"]
-    assert 12 <= run.manifest["jets_seen"] <= 16
+    assert 24 <= jets_in_all(run) <= 32
+    assert run.config.seed != 0  # other batches than those of the first stage

@@ -44,10 +44,11 @@ class Difference:
         return judge(self.gain - self.reach, self.gain + self.reach, published)
 
     def sentence(self, first: str, second: str) -> str:
-        """Both arms by name, the difference and the verdict, in words."""
+        """Both arms by name with the spread over seeds, the difference with its interval, the verdict."""
         arms = f"{first} {self.first:.3f}{plus_minus(self.first_spread)}, "
         arms += f"{second} {self.second:.3f}{plus_minus(self.second_spread)}"
-        return f"{arms}: {self.gain:+.3f}{plus_minus(self.error)}, {self.word}"
+        interval = plus_minus(self.reach) and f"{plus_minus(self.reach)} ({100 * CONFIDENCE:.0f} %)"
+        return f"{arms}: {self.gain:+.3f}{interval}, {self.word}"
 
 
 def difference(first: Float[np.ndarray, " seeds_a"], second: Float[np.ndarray, " seeds_b"]) -> Difference:

@@ -40,6 +40,7 @@ from jepalib.training.few_shot import (
     train_classifier,
 )
 from jepalib.training.runs import Run, differences, write_atomically
+from jepalib.training.start import jets_in_all
 
 MODES = ("linear-probe", "frozen", "fine-tuned", "from-scratch")
 FROZEN = MODES[:2]  # whose encoder stays as it is
@@ -252,7 +253,7 @@ class _Bench:
         size = self.run.config.size if self.run else self.config.size
         if self.run is None or mode == "from-scratch":
             return {"method": None, "size": size, "run": None, "jets_pretrained": 0}
-        seen = self.run.manifest["jets_seen"]
+        seen = jets_in_all(self.run)
         name = self.run.path.name
         return {"method": self.run.config.method, "size": size, "run": name, "jets_pretrained": seen}
 

@@ -26,7 +26,7 @@ from jepalib.training.distributed import World, average_, from_leader, joined_wo
 from jepalib.training.loop import Loop, StepResult
 from jepalib.training.optim import adamw, learning_rate
 from jepalib.training.runs import Run
-from jepalib.training.start import begin_at, note_start, started_from
+from jepalib.training.start import begin_at, check_start, note_start, started_from
 
 
 def pretrain(
@@ -50,6 +50,7 @@ def pretrain(
         folder = Run.create(run, config) if world.leader else None
         from_leader(None, world)  # the folder exists from here on
         folder = folder or Run.open(run)
+        check_start(folder, first)
         with folder.locked() if world.leader else nullcontext():
             if world.leader:
                 note_start(folder, first)

@@ -6,6 +6,7 @@ student.safetensors  weights, written with every checkpoint
 teacher.safetensors
 rest.safetensors     what else the objective has: predictor, heads, statistics
 resume.pt            everything needed to go on: weights, optimiser, step, sums
+start.json           the run whose encoder this one began with, where it did
 failure.txt          why the last attempt ended early, where it could still say so
 manifest.json        written last: versions, seed, data hash, git revision, wall time
 snapshots/JETS/      the same (but resume.pt) after so many jets, where they were asked for
@@ -294,7 +295,7 @@ def provenance() -> dict[str, object]:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file so that a reader sees the old or the new one, never half."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # two may write at once
     temporary.write_text(text)
     os.replace(temporary, path)
 

@@ -17,13 +17,12 @@ from jepalib.training.runs import Run, differences, write_atomically
 START = "start.json"
 
 
-def note_start(run: Run, start: Run | None) -> None:
-    """Write into the run's folder what it begins with, or check that it began with the same.
+def check_start(run: Run, start: Run | None) -> None:
+    """Refuse a start that this run cannot have.
 
     Raises:
-        JepalibError: the run is of another architecture than `start`, or began with something else.
+        JepalibError: its encoder is another than the run's, or the run began with something else.
     """
-    asked = None if start is None else _about(start)
     if start is not None:
         theirs, ours = asdict(start.architecture), asdict(run.architecture)
         if differing := differences(theirs, ours):
@@ -31,23 +30,37 @@ def note_start(run: Run, start: Run | None) -> None:
                 f"--start {start.path}: another encoder than this run's ({'; '.join(differing)}); "
                 "ask for the same, or begin with random weights"
             )
-    file = run.path / START
+    asked = None if start is None else _about(start)
     if run.finished or (run.path / "resume.pt").is_file():
-        if started_from(run) != asked:
+        known = started_from(run)
+        if (known and known["teacher"]) != (asked and asked["teacher"]):
             raise JepalibError(
-                f"{run.path} began with {_words(started_from(run))}, not with {_words(asked)}; ask for the "
+                f"{run.path} began with {_words(known)}, not with {_words(asked)}; ask for the "
                 "same --start to go on, or choose another --run folder"
             )
-    elif asked is None:
-        file.unlink(missing_ok=True)
+
+
+def note_start(run: Run, start: Run | None) -> None:
+    """Write into the folder of a run that has no checkpoint yet what it begins with."""
+    if run.finished or (run.path / "resume.pt").is_file():
+        return
+    if start is None:
+        (run.path / START).unlink(missing_ok=True)
     else:
-        write_atomically(file, json.dumps(asked, indent=2) + "\n")
+        write_atomically(run.path / START, json.dumps(_about(start), indent=2) + "\n")
 
 
 def started_from(run: Run) -> dict[str, object] | None:
-    """Name, method, jets seen and hash of what a run began with; None for random weights."""
+    """Name, method, hash, jets and seconds of what a run began with; None for random weights."""
     file = run.path / START
-    return json.loads(file.read_text()) if file.is_file() else None
+    if file.is_file():
+        return json.loads(file.read_text())
+    return run.manifest.get("start") if run.finished else None  # a snapshot, or a folder that was copied
+
+
+def jets_in_all(run: Run) -> int:
+    """Jets that a finished run and those before it have seen."""
+    return run.manifest["jets_seen"] + (started_from(run) or {"jets_seen": 0})["jets_seen"]
 
 
 def begin_at(start: Run, method: nn.Module) -> None:
@@ -58,10 +71,12 @@ def begin_at(start: Run, method: nn.Module) -> None:
 
 
 def _about(start: Run) -> dict[str, object]:
+    before = started_from(start) or {"seconds": 0.0}
     return {
-        "run": start.path.name,
+        "run": start.path.resolve().name,
         "method": start.config.method,
-        "jets_seen": start.manifest["jets_seen"],
+        "jets_seen": jets_in_all(start),
+        "seconds": start.manifest["seconds"] + before["seconds"],
         "teacher": start.identity()["teacher"],
     }
 

@@ -31,6 +31,14 @@ def test_verdicts(first, second, word):
     assert word in result.sentence("fine-tuned", "from scratch")
 
 
+def test_the_sentence_tells_the_interval_that_decides():
+    result = difference(np.array([0.50, 0.51, 0.52]), np.array([0.40, 0.41, 0.42]))
+    arms = "fine-tuned 0.510 ± 0.010, from scratch 0.410 ± 0.010"
+    assert result.sentence("fine-tuned", "from scratch") == f"{arms}: +0.100 ± 0.023 (95 %), a gain"
+    one = difference(np.array([0.5]), np.array([0.4]))
+    assert one.sentence("a", "b") == "a 0.500, b 0.400: +0.100, one seed, spread unknown"
+
+
 @pytest.mark.parametrize(
     ("first", "published", "word"),
     [

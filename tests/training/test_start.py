@@ -1,12 +1,17 @@
 """Pre-training that begins with the encoder of another run."""
 
+import shutil
+
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from jepalib.errors import JepalibError
 from jepalib.training.presets import pretrain_config
 from jepalib.training.pretrain import Pretraining, pretrain
 from jepalib.training.runs import Run
+from jepalib.training.start import jets_in_all, started_from
+from jepalib.workbook import cli
 
 SHORT = {"steps": 2, "batch_size": 16, "micro_batch": 16, "seed": 1}
 STILL = {"lr": 1e-12, "lr_start": 1e-12, "lr_final": 1e-12}  # no step moves anything
@@ -53,6 +58,58 @@ def test_another_start_on_the_same_folder_is_refused(second, trained, store_path
         pretrain(second.config, store_path, second.path, quiet=True)
     with pytest.raises(JepalibError, match="began with random weights, not with run"):
         pretrain(trained.config, store_path, trained.path, quiet=True, start=second.path)
+
+
+def test_a_start_that_was_moved_is_the_same(second, trained, store_path, tmp_path):
+    shutil.copytree(trained.path, tmp_path / "elsewhere")
+    again = pretrain(second.config, store_path, second.path, quiet=True, start=tmp_path / "elsewhere")
+    assert again.path == second.path
+
+
+def test_jets_add_up_over_stages_and_are_known_of_a_snapshot(trained, store_path, tmp_path):
+    config = pretrain_config("jet-targets", "nano", {**SHORT, "steps": 4, "snapshots": (20,)})
+    run = pretrain(config, store_path, tmp_path / "run", quiet=True, start=trained.path)
+    (early,) = run.snapshots
+    before = trained.manifest["jets_seen"]
+    assert jets_in_all(trained) == before
+    assert jets_in_all(run) == before + run.manifest["jets_seen"]
+    assert jets_in_all(early) == before + early.manifest["jets_seen"] < jets_in_all(run)
+    third = pretrain_config("jp-jepa", "nano", SHORT)
+    last = pretrain(third, store_path, tmp_path / "third", quiet=True, start=early.path)
+    assert jets_in_all(last) == jets_in_all(early) + last.manifest["jets_seen"]
+    assert started_from(last)["seconds"] >= early.manifest["seconds"] + trained.manifest["seconds"]
+
+
+def test_a_first_try_with_another_start_does_not_hold_the_folder(trained, store_path, tmp_path, monkeypatch):
+    config = pretrain_config("jet-targets", "nano", SHORT)
+    with monkeypatch.context() as patched:
+        patched.setattr(Pretraining, "go", lambda self: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            pretrain(config, store_path, tmp_path / "run", quiet=True, start=trained.path)
+    run = pretrain(config, store_path, tmp_path / "run", quiet=True)
+    assert started_from(run) is None
+
+
+def test_the_command_line_begins_with_a_run_and_refuses_another_in_words(trained, store_path, tmp_path):
+    folder = tmp_path / "run"
+    given = [
+        "pretrain",
+        "--method",
+        "jet-targets",
+        "--data",
+        str(store_path),
+        "--run",
+        str(folder),
+        "--quiet",
+    ]
+    given += ["--quiet", "--set", "steps=2", "--set", "batch_size=16"]
+    answer = CliRunner().invoke(cli.app, [*given, "--start", str(trained.path)])
+    assert answer.exit_code == 0, answer.output
+    assert started_from(Run.open(folder))["method"] == "jp-jepa"
+    answer = CliRunner().invoke(cli.app, given)
+    assert answer.exit_code != 0
+    assert "began with run (jp-jepa" in " ".join(answer.output.split())
+    assert not (folder / "failure.txt").exists()
 
 
 def test_another_encoder_is_refused(trained, store_path, tmp_path):
