@@ -16,6 +16,7 @@ from jepalib.data.simulation import simulate
 from jepalib.data.store import JetStore, stratified_subset
 from jepalib.errors import JepalibError
 from jepalib.jets import Jets
+from jepalib.schema import CLASSES
 from jepalib.workbook.notebook import Stage, project_root
 
 # A split of a twin has both classes in one file; two of them keep two cores busy. Starting the
@@ -135,6 +136,21 @@ def own_store(stage: Stage, data_dir: str) -> JetStore:
 def earlier_store(stage: Stage, data_dir: str) -> JetStore:
     """The store at `data_dir`, or where that is empty the one that `01_explore` made."""
     return own_store(stage, data_dir or stage.earlier("01_explore")["store"])
+
+
+def need_jetclass(store: JetStore) -> None:
+    """Refuse a store without training jets of each class of JetClass, where a notebook shows all of them.
+
+    Raises:
+        JepalibError: it is one.
+    """
+    there = np.unique(np.asarray(store.labels)[np.asarray(store.rows("train"))]) if len(store) else ()
+    names = {store.classes[label] for label in there if label >= 0}
+    if missing := [name for name in CLASSES if name not in names]:
+        raise JepalibError(
+            f"{store.path} has no training jets of {', '.join(missing)}; this notebook shows all classes of "
+            "JetClass: give such a store or files as data_dir, or leave it empty"
+        )
 
 
 def some_rows(store: JetStore, split: str, number: int, seed: int = 0) -> np.ndarray | range:

@@ -38,6 +38,7 @@ wanted = {"train": train_jets_per_class, "val": val_jets_per_class, "test": test
 
 # %%
 store = inputs.own_store(stage, data_dir) if data_dir else inputs.simulated_store(stage, wanted, seed)
+inputs.need_jetclass(store)
 splits = {name: len(store.rows(name)) for name in ("train", "val", "test")}
 jets = inputs.some_jets(store, "train", explore_jets, seed)
 labels = jets.labels

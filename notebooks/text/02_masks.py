@@ -24,6 +24,7 @@ from jepalib.workbook import inputs, notebook
 
 stage = notebook.start("02_masks", run_dir)
 store = inputs.earlier_store(stage, data_dir)
+inputs.need_jetclass(store)
 jets = inputs.some_jets(store, "train", explore_jets, seed)
 
 

@@ -58,6 +58,15 @@ def test_some_jets_are_balanced_mixed_and_the_same_each_time(stage: Stage, two_f
     assert len(inputs.some_jets(store, "train", 10_000)) == 120
 
 
+def test_notebooks_that_show_all_classes_say_which_are_missing(stage: Stage, two_files: Path) -> None:
+    inputs.need_jetclass(inputs.own_store(stage, str(SAMPLE)))
+    with pytest.raises(JepalibError, match=r"no training jets of Hbb, .*Tbl; this notebook shows all"):
+        inputs.need_jetclass(inputs.own_store(stage, str(two_files)))
+    twin = inputs.dataset_store(stage, "quark-gluon", "", {"train": 3, "test": 2}, 0)
+    with pytest.raises(JepalibError, match="no training jets of QCD, Hbb"):
+        inputs.need_jetclass(twin)
+
+
 def test_another_data_set_is_simulated_or_ones_own(stage: Stage, two_files: Path) -> None:
     with pytest.raises(JepalibError, match="holds jetclass jets, not top"):
         inputs.dataset_store(stage, "top", str(two_files), {"train": 1}, 0)
