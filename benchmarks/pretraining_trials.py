@@ -6,10 +6,11 @@
 
 A trial is a method at size Nano, STORE's training jets seen `--views` times in all, steps of 64. It is
 judged on 5,000 test jets by a linear probe and by fine-tuning with few labels (3 subsets, one setting for
-all trials), beside a network from scratch (particles, all inputs). What is chosen here is chosen on the test
-jets of STORE: report it on those of another. OUT/trials.csv has a row for each trial so far. OUT keeps the
-runs and tables too, and what is there is not made again. Two calls may share it, for other trials and as
-long as both judge by the probe alone.
+all trials), beside a network from scratch (particles, all inputs). That setting ranks trials; it is not tuned
+from scratch, so that its row is no bar: `gain_by_views.py` makes that. What is chosen here is chosen on the
+test jets of STORE: report it on those of another. OUT/trials.csv has a row for each trial so far. OUT keeps
+the runs and tables too, and what is there is not made again. Two calls may share it, for other trials and
+as long as both judge by the probe alone.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ from jepalib.training.adapt import adapt
 from jepalib.training.presets import pretrain_config
 from jepalib.training.pretrain import pretrain
 from jepalib.training.runs import Run, write_atomically
-from jepalib.training.start import jets_in_all, started_from
+from jepalib.training.start import jets_in_all, seconds_in_all
 
 BATCH = 64
 COMMON = {"batch_size": BATCH, "micro_batch": BATCH, "log_every": 50, "checkpoint_every": 200}
-# Name of a trial: method and the settings in which it differs from its preset at 64 jets a step.
 STILL = {"steps": 100, "lr": 1e-12, "lr_start": 1e-12, "lr_final": 1e-12}  # learns how inputs lie, no more
+# Name of a trial: method and the settings in which it differs from its preset at 64 jets a step.
 TRIALS: dict[str, tuple[str, dict[str, object]]] = {
     "random weights": ("jp-jepa", STILL),
     "jet-targets": ("jet-targets", {}),
@@ -105,8 +106,7 @@ def main() -> None:
         table = adapt(
             run.path, given.store, folder, given.labels, given.modes, SUBSETS, heads(run), ADAPT, workers=1
         )
-        before = started_from(run) or {"seconds": 0.0}
-        about = {"views": jets_in_all(run), "seconds": run.manifest["seconds"] + before["seconds"]}
+        about = {"views": jets_in_all(run), "seconds": seconds_in_all(run)}
         note(given.out, run.path.name, {"trial": name, "seed": seed, **about, **judged(table)})
     print(pd.read_csv(given.out / "trials.csv").round(4).to_string(index=False))
 

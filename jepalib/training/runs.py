@@ -83,7 +83,7 @@ class Run:
             raise JepalibError(f"{path} holds other files and no run; choose an empty or a new folder")
         if (path / "config.json").is_file():
             run = cls.open(path)
-            if not (run.finished or (path / "resume.pt").is_file()):
+            if not run.begun:
                 return cls._write(path, config)  # nothing was trained yet: a first try that failed
             if differing := differences(asdict(run.config), asdict(config)):
                 raise JepalibError(
@@ -115,6 +115,11 @@ class Run:
     def finished(self) -> bool:
         """Whether the last step was made and the manifest written."""
         return (self.path / "manifest.json").is_file()
+
+    @property
+    def begun(self) -> bool:
+        """Whether something was trained that can be gone on with or used."""
+        return self.finished or (self.path / "resume.pt").is_file()
 
     def identity(self) -> dict[str, object]:
         """What tells this run from others: its settings and a hash of the teacher's weights."""

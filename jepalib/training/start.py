@@ -31,7 +31,7 @@ def check_start(run: Run, start: Run | None) -> None:
                 "ask for the same, or begin with random weights"
             )
     asked = None if start is None else _about(start)
-    if run.finished or (run.path / "resume.pt").is_file():
+    if run.begun:
         known = started_from(run)
         if (known and known["teacher"]) != (asked and asked["teacher"]):
             raise JepalibError(
@@ -42,7 +42,7 @@ def check_start(run: Run, start: Run | None) -> None:
 
 def note_start(run: Run, start: Run | None) -> None:
     """Write into the folder of a run that has no checkpoint yet what it begins with."""
-    if run.finished or (run.path / "resume.pt").is_file():
+    if run.begun:
         return
     if start is None:
         (run.path / START).unlink(missing_ok=True)
@@ -63,6 +63,11 @@ def jets_in_all(run: Run) -> int:
     return run.manifest["jets_seen"] + (started_from(run) or {"jets_seen": 0})["jets_seen"]
 
 
+def seconds_in_all(run: Run) -> float:
+    """Seconds that a finished run and those before it have trained."""
+    return run.manifest["seconds"] + (started_from(run) or {"seconds": 0.0})["seconds"]
+
+
 def begin_at(start: Run, method: nn.Module) -> None:
     """Give student and teacher the encoder of a finished run or snapshot."""
     weights = start.encoder().state_dict()
@@ -71,12 +76,11 @@ def begin_at(start: Run, method: nn.Module) -> None:
 
 
 def _about(start: Run) -> dict[str, object]:
-    before = started_from(start) or {"seconds": 0.0}
     return {
         "run": start.path.resolve().name,
         "method": start.config.method,
         "jets_seen": jets_in_all(start),
-        "seconds": start.manifest["seconds"] + before["seconds"],
+        "seconds": seconds_in_all(start),
         "teacher": start.identity()["teacher"],
     }
 

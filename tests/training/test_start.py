@@ -45,7 +45,7 @@ def test_it_begins_where_the_other_ended(second, trained, store_path, tmp_path):
     assert largest_difference(fresh, second, "teacher") > 1e-3
 
 
-def test_the_manifest_says_where_it_began(second, trained, store_path, tmp_path):
+def test_the_manifest_says_where_it_began(second, trained):
     assert second.manifest["start"]["method"] == "jp-jepa"
     assert second.manifest["start"]["teacher"] == trained.identity()["teacher"]
     assert trained.manifest["start"] is None
@@ -92,16 +92,7 @@ def test_a_first_try_with_another_start_does_not_hold_the_folder(trained, store_
 
 def test_the_command_line_begins_with_a_run_and_refuses_another_in_words(trained, store_path, tmp_path):
     folder = tmp_path / "run"
-    given = [
-        "pretrain",
-        "--method",
-        "jet-targets",
-        "--data",
-        str(store_path),
-        "--run",
-        str(folder),
-        "--quiet",
-    ]
+    given = ["pretrain", "--method", "jet-targets", "--data", str(store_path), "--run", str(folder)]
     given += ["--quiet", "--set", "steps=2", "--set", "batch_size=16"]
     answer = CliRunner().invoke(cli.app, [*given, "--start", str(trained.path)])
     assert answer.exit_code == 0, answer.output
