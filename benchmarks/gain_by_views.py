@@ -4,8 +4,9 @@
 
 OUT holds a folder for each snapshot and one for training from scratch. Both arms get the same grid (`GRID`,
 and the heads), chosen on validation jets with the first seed, where there are at most `--tuned` labels; with
-more labels the setting of the most tuned is kept, and so it is for snapshots on the way, which take the
-settings of the end and `--seeds-between` seeds. Called again, no training is repeated; OUT/few_shot.csv
+more labels the setting of the most tuned is kept but for the length, tuned again (`LENGTHS`: the usual one
+is fewer passes the more labels there are). Snapshots on the way take the settings of the end and
+`--seeds-between` seeds. Called again, no training is repeated; OUT/few_shot.csv
 is all of it, OUT/about.json says how it was made, and OUT/trees.csv what boosted trees, tuned on the same
 validation jets, make of the same labelled jets in numbers (`jepalib.summary`).
 """
@@ -38,6 +39,7 @@ GRID = {
     "val_jets": 3000,
     "test_jets": 20_000,
 }
+LENGTHS = (1.0, 3.0)  # tried beyond the labels that the whole grid is tuned at
 COLUMNS = [
     "method", "size", "jets_pretrained", "mode", "head", "labels", "seed", "accuracy", "auc_ovo", "log_loss",
     "steps", "best_step", "rate", "encoder_scale", "length", "weight_decay", "val_accuracy", "val_jets",
@@ -108,7 +110,7 @@ class Bench:
             parts.append(self.made(stage, folder, mode, chosen, [row.labels], seeds, {}))
         more = [count for count in labels if count > tuned]
         if more:
-            parts.append(self.as_tuned(stage, mode, best.iloc[-1], more, seeds))
+            parts.append(self.as_tuned(stage, mode, best.iloc[-1], more, seeds, LENGTHS))
         return pd.concat(parts)
 
     def kept(self, stage: Run, mode: str, end: pd.DataFrame, seeds: int) -> pd.DataFrame:
@@ -119,14 +121,22 @@ class Bench:
         )
 
     def as_tuned(
-        self, stage: Run | None, mode: str, row: pd.Series, labels: list[int], seeds: int
+        self,
+        stage: Run | None,
+        mode: str,
+        row: pd.Series,
+        labels: list[int],
+        seeds: int,
+        lengths: tuple[float, ...] = (),
     ) -> pd.DataFrame:
-        """A mode with the setting of a row of another table."""
+        """A mode with the setting of a row of another table, or with the best of these lengths."""
         name = str(stage.manifest["jets_seen"]) if stage else "from-scratch"
         if mode == PROBE:
             return self.made(stage, self.out / name, mode, HEADS[:1], labels, seeds, {})
         one = {many: (float(row[single]),) for many, single in TRIED.items()}
-        kept = "-".join(f"{values[0]:g}" for values in one.values())
+        if lengths:
+            one["lengths"] = lengths
+        kept = "-".join("+".join(f"{value:g}" for value in values) for values in one.values())
         return self.made(stage, self.out / f"{name}-{kept}", mode, (row["head"],), labels, seeds, one)
 
     def made(

@@ -66,7 +66,7 @@ class Stage:
         self.architecture = EncoderConfig("particles", "nano", "full")
 
 
-def test_heads_are_chosen_on_the_first_seed_and_more_labels_keep_the_setting(tables):
+def test_heads_are_chosen_on_the_first_seed_and_more_labels_tune_the_length_alone(tables):
     module, bench, made = tables
     table = bench.tuned(None, "from-scratch", module.HEADS, [500, 2000, 10_000], 2000, 5)
     tuning = made.calls[0]
@@ -80,7 +80,8 @@ def test_heads_are_chosen_on_the_first_seed_and_more_labels_keep_the_setting(tab
     }
     most = made.calls[-1]
     assert most["labels"] == [10_000]
-    assert all(most[many] == (tuple(module.GRID[many])[-1],) for many in TRIED)
+    assert most["lengths"] == module.LENGTHS
+    assert all(most[many] == (tuple(module.GRID[many])[-1],) for many in TRIED if many != "lengths")
 
 
 def test_both_arms_get_the_same_grid(tables, tmp_path, monkeypatch):

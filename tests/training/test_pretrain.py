@@ -268,7 +268,7 @@ def test_bfloat16_trains(store_path, quick, tmp_path):
     assert all(v.dtype != torch.bfloat16 for v in load_file(run.path / "teacher.safetensors").values())
 
 
-def test_two_processes_stay_equal_and_log_once(store_path, quick, tmp_path):
+def test_two_processes_begin_alike_stay_equal_and_log_once(store_path, trained, quick, tmp_path):
     code = (
         "import json, sys\nfrom pathlib import Path\nimport torch\n"
         "from jepalib.training import pretrain as m\n"
@@ -280,7 +280,7 @@ def test_two_processes_stay_equal_and_log_once(store_path, quick, tmp_path):
         "        Path(sys.argv[4], f'{self.world.rank}.txt').write_text(repr(float(flat.sum())))\n"
         "m.Pretraining = Told\n"
         "config = config_from_dict(PretrainConfig, json.loads(sys.argv[1]), 'argument')\n"
-        "m.pretrain(config, Path(sys.argv[2]), Path(sys.argv[3]), quiet=True)\n"
+        "m.pretrain(config, Path(sys.argv[2]), Path(sys.argv[3]), quiet=True, start=Path(sys.argv[5]))\n"
     )
     script = tmp_path / "train.py"
     script.write_text(code)
@@ -294,10 +294,12 @@ def test_two_processes_stay_equal_and_log_once(store_path, quick, tmp_path):
     ]
     config = json.dumps(asdict(quick(steps=6)))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    arguments = [config, str(store_path), str(tmp_path / "run"), str(tmp_path)]
+    arguments = [config, str(store_path), str(tmp_path / "run"), str(tmp_path), str(trained.path)]
     done = subprocess.run(
         [*command, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=240
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "0.txt").read_text() == (tmp_path / "1.txt").read_text()
-    assert Run.open(tmp_path / "run").metrics()["step"].tolist() == [3, 6]
+    run = Run.open(tmp_path / "run")
+    assert run.metrics()["step"].tolist() == [3, 6]
+    assert run.manifest["start"]["teacher"] == trained.identity()["teacher"]
