@@ -33,6 +33,7 @@ class Profile:
     adapt_steps: int = 2_000  # at 500 labels; grows with the square root of the labels
     rates: tuple[float, ...] = (1e-3, 3e-4)  # the tuning grid, the same for every mode
     encoder_scales: tuple[float, ...] = (0.1, 1.0)
+    lengths: tuple[float, ...] = (1.0,)  # multiples of these steps
     test_jets: int = 100_000  # jets that the adapted models are judged on
     # ablations of HEP-JEPA: the published setting, repeated
     ablation_rows: tuple[str, ...] = ()  # all

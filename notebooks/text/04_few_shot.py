@@ -17,6 +17,7 @@ seeds: int = 3  # repetitions of each point
 adapt_steps: int = 200  # training steps with 500 labels; grows with the square root of the labels
 rates: list[float] = [0.001, 0.003]  # learning rates that are tried
 encoder_scales: list[float] = [0.3, 1.0]  # rate of the encoder relative to that of the head, tried with each
+lengths: list[float] = [1.0]  # multiples of these steps that are tried; above 2,000 labels try 3.0 too
 test_jets: int = 5000  # jets that the numbers are made from
 seed: int = 0  # of the bootstrap over seeds
 
@@ -47,6 +48,7 @@ settings = {
     "steps": adapt_steps,
     "rates": tuple(rates),
     "encoder_scales": tuple(encoder_scales),
+    "lengths": tuple(lengths),
     "test_jets": test_jets,
 }
 
@@ -62,6 +64,11 @@ settings = {
 # with the first seed (a frozen encoder has no rate, so only the head's are tried). The best moment of each
 # training is chosen on validation jets too, and test jets are looked at once, at the end. The linear probe
 # chooses its regularisation on a fifth of its own labels.
+#
+# How long to train is part of the tuning, and where a comparison is easily unfair. Steps grow with the square
+# root of the labels here, so that there are fewer passes over more of them. A network that begins with an encoder
+# needs no more; from random weights it does, above a few thousand labels. Whoever asks for those should let
+# `lengths` try longer trainings too, for both arms.
 #
 # Validation jets have labels as well, often more of them than there are to train on. They are the same for every
 # arm and are *not* counted below: "500 labels" means 500 to learn from. Who has 500 labels in all must tune with
