@@ -184,4 +184,5 @@ def _saving(ax: Axes, labels: int, accuracy: float, value: float, most: int) -> 
     ax.annotate("", (1.5 * end if beyond else end, accuracy), (labels, accuracy), arrowprops=look)
     times = f"{'> ' * beyond}× {float(f'{end / labels:.2g}'):g}"
     below = {"xytext": (0, -4), "textcoords": "offset points", "ha": "center", "va": "top", "fontsize": 8}
-    ax.annotate(times, (math.sqrt(labels * end), accuracy), **below)
+    clear = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}  # a curve may pass below
+    ax.annotate(times, (math.sqrt(labels * end), accuracy), bbox=clear, **below)
