@@ -4,9 +4,10 @@
 
 OUT holds a folder for each snapshot and one for training from scratch. Both arms get the same grid (`GRID`,
 and the heads), chosen on validation jets with the first seed, where there are at most `--tuned` labels; with
-more labels the setting of the most tuned is kept but for the length, tuned again (`LENGTHS`: the usual one
-is fewer passes the more labels there are). Snapshots on the way take the settings of the end and
-`--seeds-between` seeds. Called again, no training is repeated; OUT/few_shot.csv
+more labels the setting of the most tuned is kept but for the length, which is tuned again for the first
+number above (`LENGTHS`: the usual one is fewer passes the more labels there are) and is as many passes for
+those above that. These, and snapshots on the way, which take the settings of the end, get `--seeds-between`
+seeds. Called again, no training is repeated; OUT/few_shot.csv
 is all of it, OUT/about.json says how it was made, and OUT/trees.csv what boosted trees, tuned on the same
 validation jets, make of the same labelled jets in numbers (`jepalib.summary`).
 """
@@ -55,18 +56,20 @@ def main() -> None:
     arguments.add_argument("--labels", type=int, nargs="+", default=[500, 2000, 10_000])
     arguments.add_argument("--tuned", type=int, default=2000, help="largest number of labels to tune at")
     arguments.add_argument("--seeds", type=int, default=5)
-    arguments.add_argument("--seeds-between", type=int, default=3)
+    arguments.add_argument("--seeds-between", type=int, default=3)  # where a curve is only drawn through
     arguments.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of AdaptConfig")
     arguments.add_argument("--workers", type=int)
     given = arguments.parse_args()
     if min(given.labels) > given.tuned:
         raise JepalibError(f"labels {given.labels}: none to tune at, --tuned is {given.tuned}")
+    if wrong := [item for item in given.set if "=" not in item]:
+        raise JepalibError(f"--set {wrong[0]}: give NAME=VALUE")
     run = None if str(given.run) == "none" else Run.open(given.run)
     settings = {**GRID, **dict(item.split("=", 1) for item in given.set)}
     if run is not None:
         a = run.architecture
         settings |= {"encoder": a.kind, "size": a.size, "inputs": a.inputs}
-    bench = Bench(given.store, given.out, settings, given.workers)
+    bench = Bench(given.store, given.out, settings, given.seeds_between, given.workers)
     tables = [bench.tuned(None, "from-scratch", HEADS, given.labels, given.tuned, given.seeds)]
     if run is not None:
         modes = {"linear-probe": HEADS[:1], "frozen": HEADS[1:], "fine-tuned": HEADS}
@@ -74,9 +77,15 @@ def main() -> None:
             end = bench.tuned(run, mode, heads, given.labels, given.tuned, given.seeds)
             tables.append(end)
             before = [s for s in run.snapshots if s.manifest["jets_seen"] < run.manifest["jets_seen"]]
-            tables += [bench.kept(stage, mode, end, given.seeds_between) for stage in before]
+            tables += [bench.kept(stage, mode, end) for stage in before]
     seeds = {"seeds": given.seeds, "seeds_between": given.seeds_between}
-    about = {"tuned": given.tuned, "heads": HEADS, **seeds, **asdict(override(AdaptConfig(), bench.settings))}
+    about = {
+        "tuned": given.tuned,
+        "lengths_beyond": LENGTHS,
+        "heads": HEADS,
+        **seeds,
+        **asdict(override(AdaptConfig(), bench.settings)),
+    }
     write_atomically(given.out / "about.json", json.dumps(about, indent=1) + "\n")
     judged = (int(settings[name]) for name in ("test_jets", "val_jets"))
     trees = summary_trees(JetStore.open(given.store), given.labels, given.seeds, *judged)
@@ -94,6 +103,7 @@ class Bench:
     store: Path
     out: Path
     settings: dict[str, object]
+    seeds_between: int
     workers: int | None
 
     def tuned(
@@ -108,17 +118,22 @@ class Bench:
         for row in best.itertuples():
             chosen = heads if mode == PROBE else (row.head,)
             parts.append(self.made(stage, folder, mode, chosen, [row.labels], seeds, {}))
-        more = [count for count in labels if count > tuned]
-        if more:
-            parts.append(self.as_tuned(stage, mode, best.iloc[-1], more, seeds, LENGTHS))
+        more = sorted(count for count in labels if count > tuned)
+        for place, count in enumerate(more):
+            row, lengths = (best if place == 0 else parts[-1]).iloc[-1].copy(), LENGTHS
+            if place > 0 and mode != PROBE:  # steps grow with the square root of the labels: as many passes
+                row["length"], lengths = round(row.length * (count / more[place - 1]) ** 0.5, 2), ()
+            repeats = seeds if place == 0 else self.seeds_between
+            parts.append(self.as_tuned(stage, mode, row, [count], repeats, lengths))
         return pd.concat(parts)
 
-    def kept(self, stage: Run, mode: str, end: pd.DataFrame, seeds: int) -> pd.DataFrame:
-        """A mode of a snapshot, with the head and the settings of the end."""
-        rows = end[end.seed == 0]
-        return pd.concat(
-            [self.as_tuned(stage, mode, row, [int(row.labels)], seeds) for _, row in rows.iterrows()]
-        )
+    def kept(self, stage: Run, mode: str, end: pd.DataFrame) -> pd.DataFrame:
+        """A mode of a snapshot, with the head and the settings of the end, where this had all seeds."""
+        parts, most = [], end.seed.max()
+        for count in end[end.seed == most].labels.unique():
+            row = end[(end.labels == count) & (end.seed == 0)].iloc[0]
+            parts.append(self.as_tuned(stage, mode, row, [int(count)], self.seeds_between))
+        return pd.concat(parts)
 
     def as_tuned(
         self,

@@ -56,6 +56,7 @@ TRIALS: dict[str, tuple[str, dict[str, object]]] = {
     "jp-jepa, no feature dropout": ("jp-jepa", {"pid_dropout": 0.0, "td_dropout": 0.0}),
     "jp-jepa, probes with gradient": ("jp-jepa", {"probes_with_gradient": ("pid", "td", "lmv")}),
     "jp-jepa, quicker teacher": ("jp-jepa", {"ema_start": 0.95, "ema_end": 0.999}),
+    "jp-jepa, steps of 256": ("jp-jepa", {"batch_size": 256}),
     "p-jepa": ("p-jepa", {}),
     "hep-jepa": ("hep-jepa", {}),
     "hep-jepa, all inputs": ("hep-jepa", {"inputs": "full"}),
@@ -141,7 +142,12 @@ def stage(
     """One pre-training."""
     settings = {**COMMON, **changed, "seed": seed}
     settings.setdefault("steps", max(1, views // int(settings["batch_size"])))
-    return pretrain(pretrain_config(method, "nano", settings), store, folder, quiet=True, start=start)
+    config = pretrain_config(method, "nano", settings)
+    if (folder / "config.json").is_file() and Run.open(folder).config != config:
+        raise JepalibError(
+            f"{folder}: a trial of other --views or settings; choose another OUT, or remove it"
+        )
+    return pretrain(config, store, folder, quiet=True, start=start)
 
 
 def heads(run: Run) -> tuple[str, ...]:

@@ -55,7 +55,7 @@ def tables(monkeypatch, tmp_path):
     """`gain_by_views.Bench` over made-up trainings, and what it asked for."""
     module, made = script("gain_by_views"), MadeUp()
     monkeypatch.setattr(module, "adapt", made)
-    return module, module.Bench(tmp_path, tmp_path, dict(module.GRID), 1), made
+    return module, module.Bench(tmp_path, tmp_path, dict(module.GRID), 3, 1), made
 
 
 class Stage:
@@ -82,6 +82,23 @@ def test_heads_are_chosen_on_the_first_seed_and_more_labels_tune_the_length_alon
     assert most["labels"] == [10_000]
     assert most["lengths"] == module.LENGTHS
     assert all(most[many] == (tuple(module.GRID[many])[-1],) for many in TRIED if many != "lengths")
+
+
+def test_still_more_labels_get_as_many_passes(tables):
+    module, bench, made = tables
+    table = bench.tuned(None, "from-scratch", module.HEADS, [500, 2000, 10_000, 40_000], 2000, 5)
+    tuned, most = made.calls[-2:]
+    assert (tuned["labels"], tuned["seeds"], tuned["lengths"]) == ([10_000], 5, module.LENGTHS)
+    assert (most["labels"], most["seeds"]) == ([40_000], 3)
+    assert most["lengths"] == (2 * module.LENGTHS[-1],)  # the made-up trainings choose the last
+    assert table.groupby("labels").seed.nunique().to_dict() == {500: 5, 2000: 5, 10_000: 5, 40_000: 3}
+    made.calls.clear()
+    bench.kept(
+        Stage(100, Path("there")),
+        "fine-tuned",
+        table,
+    )
+    assert [call["labels"] for call in made.calls] == [[500], [2000], [10_000]]
 
 
 def test_both_arms_get_the_same_grid(tables, tmp_path, monkeypatch):
@@ -111,7 +128,7 @@ def test_snapshots_take_head_and_setting_of_the_end(tables, tmp_path):
     module, bench, made = tables
     end = bench.tuned(Stage(3000, tmp_path), "fine-tuned", module.HEADS, [500, 2000], 2000, 5)
     made.calls.clear()
-    bench.kept(Stage(100, tmp_path), "fine-tuned", end, 3)
+    bench.kept(Stage(100, tmp_path), "fine-tuned", end)
     assert [(call["labels"], call["heads"], call["seeds"]) for call in made.calls] == [
         ([500], ("class-attention",), 3),
         ([2000], ("mlp",), 3),

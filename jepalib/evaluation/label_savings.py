@@ -22,6 +22,7 @@ from jepalib.errors import JepalibError
 from jepalib.evaluation.contrasts import CONFIDENCE
 
 SCRATCH = "from-scratch"
+TREES = "trees on the numbers"  # boosted trees on what was the target of jet-targets
 COLUMNS = {"labels", "mode", "seed", "jets_pretrained", "accuracy"}
 DRAWS = 1_000  # of the bootstrap
 
@@ -59,14 +60,23 @@ class LabelCount:
 
 
 def few_shot_table(file: Path) -> pd.DataFrame:
-    """The few-shot table that lies beside an encoder, as ``benchmarks/gain_by_views.py`` writes it.
+    """The few-shot tables that lie beside an encoder, as ``benchmarks/gain_by_views.py`` writes them.
+
+    Args:
+        file: that of the encoder; boosted trees for the same labels, where there are any, lie beside it
+            as trees.csv, and come with no `jets_pretrained`.
 
     Raises:
         JepalibError: there is none, or it lacks a column.
     """
     if not Path(file).is_file():
         raise JepalibError(f"{file}: no such table; benchmarks/gain_by_views.py makes one for a run")
-    return check_table(pd.read_csv(file), str(file))
+    trees = Path(file).with_name("trees.csv")
+    tables = [
+        pd.read_csv(file),
+        *([pd.read_csv(trees).assign(jets_pretrained=None)] if trees.is_file() else []),
+    ]
+    return check_table(pd.concat(tables, ignore_index=True), str(file))
 
 
 def labels_needed(table: pd.DataFrame, mode: str, generator: np.random.Generator) -> pd.DataFrame:

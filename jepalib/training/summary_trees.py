@@ -18,11 +18,12 @@ from jaxtyping import Float, Int
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from jepalib.data.store import JetStore, stratified_subset
+from jepalib.evaluation.label_savings import TREES
 from jepalib.evaluation.tagging import tagging_metrics
 from jepalib.progress import Progress
 from jepalib.summary import jet_summary
 
-MODE = "trees on the numbers"  # how the few-shot table calls them
+MODE = TREES  # how the few-shot table calls them
 GRID = {"learning_rate": (0.1, 0.2), "max_leaf_nodes": (4, 8, 16)}
 MOST = 150  # rounds of boosting, a tree for each class; the best moment is kept
 CHUNK = 2_000  # jets whose numbers are made at a time: the pairs of their constituents are many

@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 
 from jepalib.errors import JepalibError
 from jepalib.evaluation.differences import difference
-from jepalib.evaluation.label_savings import SCRATCH, check_table
+from jepalib.evaluation.label_savings import SCRATCH, TREES, check_table
 from jepalib.viz.results import CURVES, MODE_CURVE, label_axis
 from jepalib.viz.style import PAGE, new_figure
 
 VIEWS = "jets seen in pre-training"
+LEVELS = (SCRATCH, TREES)  # arms without a pre-training
 
 
 def gains(table: pd.DataFrame, mode: str = "fine-tuned") -> pd.DataFrame:
@@ -45,7 +46,9 @@ def gains(table: pd.DataFrame, mode: str = "fine-tuned") -> pd.DataFrame:
 
 
 def by_views(table: pd.DataFrame) -> Figure:
-    """Accuracy against jets seen in pre-training, a panel for each number of labels; scratch as a band.
+    """Accuracy against jets seen in pre-training, a panel for each number of labels.
+
+    Training from scratch, and boosted trees where the table has them, are levels.
 
     Lines are means over seeds, bands one standard deviation.
 
@@ -62,9 +65,12 @@ def by_views(table: pd.DataFrame) -> Figure:
     entries = {}
     for ax, labels in zip(axes, counts):
         own = table[table["labels"] == labels]
-        for mode in [mode for mode in MODE_CURVE if mode != SCRATCH and mode in set(own["mode"])]:
-            _curve(ax, own[own["mode"] == mode], mode, "jets_pretrained")
-        _level(ax, own[own["mode"] == SCRATCH].accuracy)
+        for mode in [mode for mode in MODE_CURVE if mode in set(own["mode"])]:
+            rows = own[own["mode"] == mode]
+            if mode in LEVELS:
+                _level(ax, rows.accuracy, mode)
+            else:
+                _curve(ax, rows, mode, "jets_pretrained")
         _views_axis(ax, views)
         ax.set_title(f"{labels:,} labels")
         entries |= dict(zip(*reversed(ax.get_legend_handles_labels())))
@@ -75,7 +81,7 @@ def by_views(table: pd.DataFrame) -> Figure:
 
 
 def _views(table: pd.DataFrame) -> list[float]:
-    return sorted(table[table["mode"] != SCRATCH].jets_pretrained.unique().tolist())
+    return sorted(table[~table["mode"].isin(LEVELS)].jets_pretrained.unique().tolist())
 
 
 def _views_axis(ax: Axes, views: Iterable[float]) -> None:
@@ -104,13 +110,11 @@ def _curve(ax: Axes, rows: pd.DataFrame, mode: str, along: str) -> None:
     ax.plot(mean.index, mean, color=color, linestyle=dash, marker=marker, label=mode)
 
 
-def _level(ax: Axes, values: pd.Series) -> None:
-    if values.empty:
-        return
-    color, dash, _ = MODE_CURVE[SCRATCH]
+def _level(ax: Axes, values: pd.Series, mode: str) -> None:
+    color, dash, _ = MODE_CURVE[mode]
     spread = values.std() if len(values) > 1 else 0.0
     ax.axhspan(values.mean() - spread, values.mean() + spread, color=color, alpha=0.18, linewidth=0)
-    ax.axhline(values.mean(), color=color, linestyle=dash, label=SCRATCH)
+    ax.axhline(values.mean(), color=color, linestyle=dash, label=mode)
 
 
 def gain_by_views(table: pd.DataFrame, mode: str = "fine-tuned") -> Figure:
@@ -147,8 +151,9 @@ def gain_by_views(table: pd.DataFrame, mode: str = "fine-tuned") -> Figure:
 def labels_saved(table: pd.DataFrame, needed: pd.DataFrame, mode: str = "fine-tuned") -> Figure:
     """Accuracy against labels, and from each point of an arm an arrow to where from scratch gets as far.
 
-    Lines are means over seeds, bands one standard deviation. An arrow that ends beyond the last point says
-    that training from scratch needs more labels than were measured.
+    Boosted trees are drawn too where the table has them. Lines are means over seeds, bands one standard
+    deviation. An arrow that ends beyond the last point says that training from scratch needs more labels than
+    were measured.
 
     Args:
         table: as for `gains`, of one pre-training.
@@ -159,10 +164,10 @@ def labels_saved(table: pd.DataFrame, needed: pd.DataFrame, mode: str = "fine-tu
         JepalibError: a column is missing.
     """
     table = check_table(table, "labels_saved")
-    table = table[table["mode"].isin([mode, SCRATCH])]
+    table = table[table["mode"].isin([mode, *LEVELS])]
     figure = new_figure(0.75 * PAGE, 3.6)
     ax = figure.subplots()
-    for name in (mode, SCRATCH):
+    for name in [name for name in (mode, *LEVELS) if name in set(table["mode"])]:
         _curve(ax, table[table["mode"] == name], name, "labels")
     label_axis(ax, sorted(table["labels"].unique().tolist()))
     most = int(table[table["mode"] == SCRATCH].labels.max())

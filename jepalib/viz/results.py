@@ -107,8 +107,11 @@ def few_shot(table: pd.DataFrame, published: pd.DataFrame | None = None, metric:
         _band(ax, rows, metric, mode, f"{mode}, mean of {seeds} seed{'s' if seeds > 1 else ''}")
     if published is not None:
         _published(ax, published)
-    ax.set_xscale("log")
-    ax.set_xlabel("labelled jets")
+    if published is None:
+        label_axis(ax, sorted(table["labels"].unique().tolist()))
+    else:
+        ax.set_xscale("log")
+        ax.set_xlabel("labelled jets")
     ax.set_ylabel(_title(metric))
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

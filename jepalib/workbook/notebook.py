@@ -116,6 +116,13 @@ class Stage:
         self.tables.append(self._record(target, caption, main))
         display(frame.style.format(precision=3).hide(axis="index"))
 
+    def _remove_figures_of_before(self) -> None:
+        """Figures that a run with other parameters made and this one did not."""
+        own = {(self.run_dir / figure["file"]).stem for figure in self.figures}
+        for file in (self.folder / "figures").iterdir():
+            if file.stem not in own:
+                file.unlink()
+
     def _record(self, file: Path, caption: str, main: bool) -> dict[str, Any]:
         record = {"file": file.relative_to(self.run_dir).as_posix(), "caption": caption}
         return record | {"main": True} if main else record
@@ -169,6 +176,7 @@ class Stage:
             "paths": {str(path): fingerprint(path) for path in self.paths},
         }
         write_json(self.folder / RESULT, record)
+        self._remove_figures_of_before()
         print(f"{self.name} finished in {time.monotonic() - self.began:.0f} s; results in {self.folder}")
 
 

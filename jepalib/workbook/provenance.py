@@ -232,10 +232,18 @@ def remarks(stages: Sequence[Reported], run_dir: Path) -> list[str]:
 
 
 def _older(stages: Sequence[Reported]) -> list[str]:
-    """Notebooks behind one that failed or did not end: what they show is of an earlier run."""
+    """Notebooks behind one that failed or did not end, if not made since: they show an earlier run."""
     broken = [n for n, stage in enumerate(stages) if stage.status in (FAILED, UNFINISHED)]
-    later = [s.name for s in stages[broken[0] :] if s.status == DONE] if broken else []
+    began = _began(stages[broken[0]]) if broken else ""
+    behind = [s for s in stages[broken[0] :] if s.status == DONE] if broken else []
+    later = [s.name for s in behind if not (began and s.started > began)]
     return [f"Of an earlier run: {', '.join(later)}."] if later else []
+
+
+def _began(stage: Reported) -> str:
+    """When a notebook began; one that was killed has no manifest, but a page that papermill stamped."""
+    stamped = stage.notebook.metadata.get("papermill", {}) if stage.notebook else {}
+    return stage.started or stamped.get("start_time") or ""
 
 
 def _overwritten(stages: Sequence[Reported]) -> list[str]:

@@ -9,7 +9,7 @@
 # %% tags=["parameters"]
 run_dir: str = "runs/laptop"  # folder of this run, seen from the project's root
 data_dir: str = ""  # a store or JetClass files of your own; empty: those of 01_explore
-method: str = "jp-jepa"  # jp-jepa, hep-jepa or p-jepa
+method: str = "jp-jepa"  # jp-jepa, hep-jepa, p-jepa or jet-targets
 size: str = "nano"  # of the encoder: nano, mini, and for JP-JEPA tiny, small, base, large, huge
 pretrain_steps: int = 300  # optimiser steps
 batch_size: int = 256  # jets a step

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # What has the encoder learned?
 #
-# A pre-trained encoder turns a jet into a list of numbers, and nobody told it which. Before one trusts them, one
+# A pre-trained encoder turns a jet into a list of numbers, and a JEPA is not told which. Before one trusts them, one
 # wants to know: are all of these numbers used, or do they say the same thing many times over? At which depth
 # appears what a physicist would ask for, and when in training? Do networks that were trained in different ways
 # see jets alike? No fine-tuning answers this. Here the frozen encoder itself is looked at, layer by layer, always
@@ -34,6 +34,7 @@ from jepalib.evaluation.representation import measures, measures_by_layer
 from jepalib.training.classifiers import encode, untrained_encoder
 from jepalib.training.layers import encode_layers
 from jepalib.training.runs import Run
+from jepalib.training.start import jets_in_all
 from jepalib.training.taggers import scores, taggers
 from jepalib.viz import layers as figures
 from jepalib.viz.explorer import EmbeddingExplorer, StoreRows
@@ -45,7 +46,7 @@ stage = notebook.start("08_representation", run_dir)
 store = inputs.earlier_store(stage, data_dir)
 run = Run.open(stage.depends(pretrained or stage.earlier("03_pretrain")["run"]))
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-seen = run.manifest["jets_seen"]
+seen = jets_in_all(run)
 
 # %% [markdown]
 # ## Layer by layer
@@ -286,6 +287,14 @@ stage.finding(
     f"hand-made features {by_hand.r2.mean():.2f} ({sizes}).",
     main=True,
 )
+if run.config.method == "jet-targets":
+    stage.finding(
+        "This encoder was *taught* numbers of jets, and all of these observables or near relations are among them "
+        "(`jepalib/summary.py`): that they can be read is what it was asked for, and no discovery.",
+        main=True,
+    )
+
+# %%
 peak = readable["pre-trained"].dropna(subset=["r2"]).sort_values("r2").groupby("target").last()
 peak = peak.reindex(list(observables.PHYSICS))
 for target in observables.PHYSICS:

@@ -54,6 +54,7 @@ from jepalib.jets import concatenate
 from jepalib.training.classifiers import untrained_encoder
 from jepalib.training.embed import jet_vectors
 from jepalib.training.runs import Run
+from jepalib.training.start import jets_in_all
 from jepalib.viz.bump_hunt import found_against_injected, p_value_shares
 from jepalib.viz.search import mass_shapes, significances, spectra
 from jepalib.viz.transfer import two_classes
@@ -125,7 +126,13 @@ features |= {"physicist's four, discriminant": four, "physicist's four, trees": 
 hunters = {name: (bump_hunt.fit_discriminant, hunt_folds) for name in features}
 hunters["physicist's four, trees"] = partial(fit_trees, members=trees), hunt_folds
 widths = ", ".join(f"{name} {x.shape[1]}" for name, x in features.items())
-print(f"{run.config.method}, {run.manifest['jets_seen']} jets seen; features of an event: {widths}")
+print(f"{run.config.method}, {jets_in_all(run)} jets seen; features of an event: {widths}")
+dropped = getattr(run.config.objective, "pid_dropout", 0.0) * getattr(run.config.objective, "td_dropout", 0.0)
+if run.config.inputs == "full" and not dropped:
+    stage.finding(
+        f"The encoder ({run.config.method}) learned with identities and tracks and never without: the zeros that "
+        "stand for them here are new to it, and what follows tells less of it than of one that met them."
+    )
 
 # %% [markdown]
 # ## The trap

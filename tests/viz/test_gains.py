@@ -44,6 +44,20 @@ def test_figures_draw_means_and_gains():
     assert ax.get_legend_handles_labels()[1] == ["500 labels", "2,000 labels"]
 
 
+def test_trees_are_a_level_and_a_curve_where_the_table_has_them():
+    trees = table()[lambda t: t["mode"] == "from-scratch"]
+    trees = trees.assign(mode=gains.TREES, jets_pretrained=None, accuracy=trees.accuracy + 0.03)
+    rows = pd.concat([table(), trees])
+    panel = gains.by_views(rows).axes[0]
+    drawn = {line.get_label(): np.unique(line.get_ydata()).tolist() for line in panel.lines}
+    assert drawn["trees on the numbers"] == [pytest.approx(0.53)]
+    assert panel.get_xlim()[1] < 2e6
+    last = rows[rows.jets_pretrained.isin([0, 1e6]) | (rows["mode"] == gains.TREES)]
+    needed = labels_needed(last, "fine-tuned", np.random.default_rng(0))
+    (ax,) = gains.labels_saved(last, needed).axes
+    assert ax.get_legend_handles_labels()[1] == ["fine-tuned", "from-scratch", "trees on the numbers"]
+
+
 def test_arrows_end_where_from_scratch_gets_as_far_or_beyond_the_measured():
     rows = table()
     last = rows[rows.jets_pretrained.isin([0, 1e6])]

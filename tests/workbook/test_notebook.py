@@ -54,9 +54,14 @@ def test_the_main_ones_are_marked_and_pictures_described(
 
 
 def test_starting_again_takes_the_earlier_result_away(stage: notebook.Stage) -> None:
+    stage.show(Figure(), "old", "Of other parameters.")
     stage.finish()
     notebook.start("05_test", stage.run_dir)
     assert not (stage.folder / "result.json").exists()
+    again = notebook.start("05_test", stage.run_dir)
+    again.show(Figure(), "new", "Of these.")
+    again.finish()
+    assert {file.stem for file in (again.folder / "figures").iterdir()} == {"new"}
 
 
 def test_a_value_that_is_no_plain_result_is_refused(stage: notebook.Stage) -> None:

@@ -225,6 +225,10 @@ def test_failed_unfinished_and_missing_notebooks_are_said_first(run: Path) -> No
         "unfinished",
         "not run",
     ]
+    manifest = json.loads((run / "05_left" / "manifest.json").read_text())
+    since = {**manifest, "started": "2100-01-01T00:00:00+00:00"}
+    (run / "05_left" / "manifest.json").write_text(json.dumps(since))
+    assert "earlier run" not in written(run, ("04_broken",)).source.split("<main>")[0]
 
 
 def test_what_does_not_agree_is_remarked(run: Path) -> None:
