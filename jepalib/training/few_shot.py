@@ -120,6 +120,14 @@ class AdaptConfig:
         """Optimiser steps for so many labels, in a training that is `length` times as long as usual."""
         return max(1, round(length * max(self.steps // 2, self.steps * (labels / 500) ** 0.5)))
 
+    def passes(self, labels: int, length: float = 1.0) -> float:
+        """How often such a training sees each labelled jet.
+
+        From scratch, Nano is best after about 17 with 10,000 labels, and no better after more than 13 with
+        2,000 (LOG.md): after far fewer, its distance to a pre-trained network is one of speed, not of reach.
+        """
+        return self.steps_for(labels, length) * self.batch_size / labels
+
     def grid(self, frozen: bool) -> list[dict[str, float]]:
         """Settings to choose from, the same for every mode; a frozen encoder has no rate of its own."""
         tried = {one: getattr(self, many) for many, one in TRIED.items()}

@@ -30,6 +30,7 @@ from jepalib.evaluation.label_savings import catch_up, few_shot_table, labels_ne
 from jepalib.evaluation.published import published
 from jepalib.methods.registry import find_method
 from jepalib.training.adapt import adapt
+from jepalib.training.few_shot import AdaptConfig
 from jepalib.training.runs import Run
 from jepalib.training.start import jets_in_all
 from jepalib.training.summary_trees import summary_trees
@@ -69,8 +70,8 @@ settings = {
 #
 # How long to train is part of the tuning, and where a comparison is easily unfair. Steps grow with the square
 # root of the labels here, so that there are fewer passes over more of them. A network that begins with an encoder
-# needs no more; from random weights it does, above a few thousand labels. Whoever asks for those should let
-# `lengths` try longer trainings too, for both arms.
+# needs no more; from random weights it does, above a few thousand labels (some fifteen passes: LOG.md). Whoever
+# asks for those should let `lengths` try longer trainings too, for both arms.
 #
 # Validation jets have labels as well, often more of them than there are to train on. They are the same for every
 # arm and are *not* counted below: "500 labels" means 500 to learn from. Who has 500 labels in all must tune with
@@ -81,6 +82,9 @@ modes = ["linear-probe", "frozen", "fine-tuned", "from-scratch"]
 out = stage.depends(stage.keyed("few_shot", run.identity(), store.data_hash, settings, head))
 table = adapt(run.path, store.path, out, labels, modes, seeds, [head], settings)
 table = table[table["head"].isin([head, "logistic"]) & table.labels.isin(labels) & (table.seed < seeds)]
+often = [AdaptConfig(steps=adapt_steps).passes(count, max(lengths)) for count in labels]
+often = ", ".join(f"{times:.0f} times with {count:,} labels" for times, count in zip(often, labels))
+stage.finding(f"A training sees each of its labelled jets up to {often}.")
 own = f"{run.config.method}, {jets_in_all(run):,} jets seen"
 tables = {own: table}
 

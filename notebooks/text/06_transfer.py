@@ -35,6 +35,7 @@ from jepalib.evaluation.published import published_table
 from jepalib.evaluation.tagging import auc_ovo
 from jepalib.methods.registry import find_method
 from jepalib.training.adapt import adapt
+from jepalib.training.few_shot import AdaptConfig
 from jepalib.training.presets import pretrain_config
 from jepalib.training.runs import Run
 from jepalib.viz import results
@@ -138,6 +139,11 @@ for name, store in stores.items():
         rows = adapt(run.path, store.path, out, [count], modes, transfer_seeds, [head], choices)
         rows = rows[rows.seed < transfer_seeds].assign(dataset=name, pretrained=run.config.method)
         tables.append(rows)
+    times = AdaptConfig(steps=transfer_steps).passes(count)
+    stage.finding(
+        f"{name}: a training sees each of {count:,} labelled jets {times:.1f} times; after few passes the distance "
+        "to training from scratch says more of speed than of reach."
+    )
 table = pd.concat(tables, ignore_index=True)
 called = {(run.config.method, mode): arm for arm, (run, mode) in arms.items()}
 table["arm"] = [called[key] for key in zip(table.pretrained, table["mode"])]
