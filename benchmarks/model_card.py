@@ -99,6 +99,8 @@ def card(run: Run, table: pd.DataFrame, trees: pd.DataFrame, about: dict, name: 
         which=f"RUN/snapshots/{max(s for s in config.snapshots if s <= seen)}" if stage else "RUN",
         seeds=_seeds(own),
         grid=_grid(about),
+        beyond=_beyond(about, own),
+        left_out=_left_out(table, config.snapshots, seen),
         table=_figures(pd.concat([own, trees])),
         gains="\n".join([*_gains(own, own, "from-scratch"), *_gains(own, trees, MODE), *_savings(own)]),
         per_class=(manifest["training_jets"] + manifest["left_out"]) // len(manifest["classes"]),
@@ -135,8 +137,30 @@ def _grid(about: dict) -> str:
     names = ("heads", *TRIED)
     parts = [f"{name.replace('_', ' ')} {_plain(tuple(about[name]))}" for name in names]
     return (
-        f"{about['steps']} steps at 500 labels; {'; '.join(parts)}; tuned at up to {about['tuned']:,} labels"
+        f"{about['steps']} steps of {about['batch_size']} jets at 500 labels, as their square root beyond; "
+        f"{'; '.join(parts)}; tuned at up to {about['tuned']:,} labels"
     )
+
+
+def _beyond(about: dict, own: pd.DataFrame) -> str:
+    """What is tuned with more labels than the grid, and how often each arm then sees a label."""
+    rows = own[own.labels > about["tuned"]].dropna(subset="length")
+    trained = rows[rows["mode"].isin(["fine-tuned", "from-scratch"])]
+    passes = [
+        f"{NAMES[mode]} {sees.mean():.0f} passes over {n:,}"
+        for (n, mode), sees in (trained.steps * about["batch_size"] / trained.labels).groupby(
+            [trained.labels, trained["mode"]]
+        )
+    ]
+    return f"{_plain(tuple(about['lengths_beyond']))} times as long; chosen: {', '.join(passes)}"
+
+
+def _left_out(table: pd.DataFrame, snapshots: tuple[int, ...], seen: int) -> str:
+    """Snapshots that the run makes and the table does not have."""
+    there = table[table.jets_pretrained > 0].jets_pretrained.unique()
+    absent = [s for s in snapshots if s < seen and not any(s <= views < 1.05 * s for views in there)]
+    which = " and ".join(f"{s:,}" for s in absent)
+    return f" The snapshot at {which} jets is not in the table beside this file." if absent else ""
 
 
 def _figures(table: pd.DataFrame) -> str:

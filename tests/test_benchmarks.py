@@ -3,8 +3,10 @@
 import importlib.util
 import json
 import sys
+import textwrap
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -143,6 +145,16 @@ def test_the_card_that_is_shipped_is_written_from_the_files_beside_it(folder):
     table, trees = (pd.read_csv(folder / name) for name in ("few_shot.csv", "trees.csv"))
     card = script("model_card").card(Run.open(folder), table, trees, about, folder.name)
     assert card == (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize("folder", MODELS, ids=lambda folder: folder.name)
+def test_the_python_of_the_card_runs_as_printed(folder, store_path, monkeypatch):
+    printed = (folder / "README.md").read_text().split("In Python")[1].split("\n\n")[1]
+    monkeypatch.chdir(ROOT)
+    found = {}
+    exec(textwrap.dedent(printed).replace("STORE", str(store_path)), found)
+    assert f"# {found['vectors'].shape}" in printed
+    assert np.isfinite(found["vectors"]).all()
 
 
 def test_every_trial_is_a_configuration_and_differs_from_the_others():

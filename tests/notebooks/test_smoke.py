@@ -28,7 +28,7 @@ NAMES = [path.stem for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ip
 
 def run_workbook(out: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "jepalib.workbook.cli", "run", "--profile", "smoke", "--out", str(out)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=2700)
 
 
 @pytest.fixture(scope="module")
