@@ -214,7 +214,7 @@ class _Bench:
         """Make the points, giving each when it is done.
 
         Raises:
-            JepalibError: a worker was killed.
+            JepalibError: a worker was killed, or could not begin.
         """
         if workers == 1 or len(points) < 2:
             yield from (self.make(point) for point in points)
@@ -227,8 +227,9 @@ class _Bench:
                 yield from (job.result() for job in as_completed(jobs))
             except BrokenProcessPool:
                 raise JepalibError(
-                    "adapt: a worker was killed (out of memory?); the points so far are kept, call again, "
-                    "perhaps with fewer --workers"
+                    "adapt: a worker was killed (out of memory?) or could not begin (a script calls adapt "
+                    'below `if __name__ == "__main__":`); the points so far are kept, call again, perhaps '
+                    "with fewer --workers"
                 ) from None
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
