@@ -149,7 +149,8 @@ def test_the_card_that_is_shipped_is_written_from_the_files_beside_it(folder):
 
 @pytest.mark.parametrize("folder", MODELS, ids=lambda folder: folder.name)
 def test_the_python_of_the_card_runs_as_printed(folder, store_path, monkeypatch):
-    printed = (folder / "README.md").read_text().split("In Python")[1].split("\n\n")[1]
+    told = (folder / "README.md").read_text().split("In Python")[1].split("On the command line")[0]
+    printed = told.split("\n\n", 1)[1]
     monkeypatch.chdir(ROOT)
     found = {}
     exec(textwrap.dedent(printed).replace("STORE", str(store_path)), found)
