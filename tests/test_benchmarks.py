@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import sys
 import textwrap
 from pathlib import Path
@@ -145,6 +146,15 @@ def test_the_card_that_is_shipped_is_written_from_the_files_beside_it(folder):
     table, trees = (pd.read_csv(folder / name) for name in ("few_shot.csv", "trees.csv"))
     card = script("model_card").card(Run.open(folder), table, trees, about, folder.name)
     assert card == (folder / "README.md").read_text()
+
+
+def test_the_readme_says_what_the_card_says():
+    card = (ROOT / "data" / "models" / "jet-targets-nano" / "README.md").read_text()
+    needed = re.findall(r"needs for what ([\d,]+) labels give fine-tuned: about ([\d,]+)", card)[:2]
+    told = " ".join((ROOT / "README.md").read_text().split())
+    (few, first), (more, second) = needed
+    assert f"with {few} labels it is as good as the same network from scratch with about {first}" in told
+    assert f"with {more} as one with about {second}" in told
 
 
 @pytest.mark.parametrize("folder", MODELS, ids=lambda folder: folder.name)
