@@ -52,6 +52,11 @@ print(f"{run.manifest['jets_seen']} jets seen in {run.manifest['seconds']:.0f} s
 # The target moves: the teacher's vectors become richer while the student learns to predict them, so that a loss
 # part may rise for a while without anything being wrong.
 #
+# The black line, *total*, is what is minimised. The others are its parts before their weights: the hidden
+# constituents or patches, the vector of the whole jet (*cls*), and what keeps the vectors of different jets apart
+# (*koleo* or another regulariser). The parts of JP-JEPA's probes (*pid* identity, *td* displacement of tracks, *lmv*
+# kinematics) are in no total: they read what the predictor says, and send no gradient back unless they are asked to.
+#
 # The *effective rank* is the exponential of the entropy of the normalised singular values of a batch of
 # embeddings: 1 when all jets lie on a line, the width of the network when they fill it evenly. The
 # *spectrum AUC* sums how fast the variances along the principal axes fall off: near 0.5 when all directions
