@@ -84,7 +84,10 @@ table = adapt(run.path, store.path, out, labels, modes, seeds, [head], settings)
 table = table[table["head"].isin([head, "logistic"]) & table.labels.isin(labels) & (table.seed < seeds)]
 often = [AdaptConfig(steps=adapt_steps).passes(count, max(lengths)) for count in labels]
 often = ", ".join(f"{times:.0f} times with {count:,} labels" for times, count in zip(often, labels))
-stage.finding(f"A training sees each of its labelled jets up to {often}.")
+stage.finding(
+    f"A training sees each of its labelled jets up to {often}; after few passes the distance between the arms, and to "
+    "trees, says more of speed than of reach."
+)
 own = f"{run.config.method}, {jets_in_all(run):,} jets seen"
 tables = {own: table}
 
