@@ -6,8 +6,8 @@ OUT holds a folder for each snapshot and one for training from scratch. Both arm
 and the heads), chosen on validation jets with the first seed, where there are at most `--tuned` labels; with
 more labels the setting of the most tuned is kept but for the length, which is tuned again for the first
 number above (`LENGTHS`: the usual one is fewer passes the more labels there are) and is as many passes for
-those above that. These, and snapshots on the way, which take the settings of the end, get `--seeds-between`
-seeds. Called again, no training is repeated; OUT/few_shot.csv
+those above that, with `--seeds-between` seeds. So many have snapshots on the way too, which take the settings
+of the end, for all but the latter. Called again, no training is repeated; OUT/few_shot.csv
 is all of it, OUT/about.json says how it was made, and OUT/trees.csv what boosted trees, tuned on the same
 validation jets, make of the same labelled jets in numbers (`jepalib.summary`).
 """
@@ -35,7 +35,7 @@ GRID = {
     "steps": 200,
     "rates": (1e-3, 3e-3),
     "encoder_scales": (0.3, 1.0),
-    "lengths": (1.0,),  # three times as long is worse: LOG.md
+    "lengths": (1.0,),  # more is no better with 500 and 2,000 labels: LOG.md
     "weight_decays": (0.01, 0.1),
     "val_jets": 3000,
     "test_jets": 20_000,
@@ -56,7 +56,7 @@ def main() -> None:
     arguments.add_argument("--labels", type=int, nargs="+", default=[500, 2000, 10_000])
     arguments.add_argument("--tuned", type=int, default=2000, help="largest number of labels to tune at")
     arguments.add_argument("--seeds", type=int, default=5)
-    arguments.add_argument("--seeds-between", type=int, default=3)  # where a curve is only drawn through
+    arguments.add_argument("--seeds-between", type=int, default=3, help="of stages, and of most labels")
     arguments.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of AdaptConfig")
     arguments.add_argument("--workers", type=int)
     given = arguments.parse_args()
@@ -77,7 +77,8 @@ def main() -> None:
             end = bench.tuned(run, mode, heads, given.labels, given.tuned, given.seeds)
             tables.append(end)
             before = [s for s in run.snapshots if s.manifest["jets_seen"] < run.manifest["jets_seen"]]
-            tables += [bench.kept(stage, mode, end) for stage in before]
+            beyond = sorted(count for count in given.labels if count > given.tuned)[1:]
+            tables += [bench.kept(stage, mode, end[~end.labels.isin(beyond)]) for stage in before]
     seeds = {"seeds": given.seeds, "seeds_between": given.seeds_between}
     about = {
         "tuned": given.tuned,
@@ -123,16 +124,17 @@ class Bench:
             row, lengths = (best if place == 0 else parts[-1]).iloc[-1].copy(), LENGTHS
             if place > 0 and mode != PROBE:  # steps grow with the square root of the labels: as many passes
                 row["length"], lengths = round(row.length * (count / more[place - 1]) ** 0.5, 2), ()
-            repeats = seeds if place == 0 else self.seeds_between
+            repeats = seeds if place == 0 else min(seeds, self.seeds_between)
             parts.append(self.as_tuned(stage, mode, row, [count], repeats, lengths))
         return pd.concat(parts)
 
     def kept(self, stage: Run, mode: str, end: pd.DataFrame) -> pd.DataFrame:
-        """A mode of a snapshot, with the head and the settings of the end, where this had all seeds."""
-        parts, most = [], end.seed.max()
-        for count in end[end.seed == most].labels.unique():
-            row = end[(end.labels == count) & (end.seed == 0)].iloc[0]
-            parts.append(self.as_tuned(stage, mode, row, [int(count)], self.seeds_between))
+        """A mode of a snapshot, with the head and the settings of the end."""
+        rows = end[end.seed == 0]
+        parts = [
+            self.as_tuned(stage, mode, row, [int(row.labels)], self.seeds_between)
+            for _, row in rows.iterrows()
+        ]
         return pd.concat(parts)
 
     def as_tuned(

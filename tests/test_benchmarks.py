@@ -95,13 +95,8 @@ def test_still_more_labels_get_as_many_passes(tables):
     assert (most["labels"], most["seeds"]) == ([40_000], 3)
     assert most["lengths"] == (2 * module.LENGTHS[-1],)  # the made-up trainings choose the last
     assert table.groupby("labels").seed.nunique().to_dict() == {500: 5, 2000: 5, 10_000: 5, 40_000: 3}
-    made.calls.clear()
-    bench.kept(
-        Stage(100, Path("there")),
-        "fine-tuned",
-        table,
-    )
-    assert [call["labels"] for call in made.calls] == [[500], [2000], [10_000]]
+    few = bench.tuned(None, "from-scratch", module.HEADS, [500, 10_000, 40_000], 2000, 2)
+    assert few.groupby("labels").seed.nunique().to_dict() == {500: 2, 10_000: 2, 40_000: 2}
 
 
 def test_both_arms_get_the_same_grid(tables, tmp_path, monkeypatch):
@@ -110,21 +105,21 @@ def test_both_arms_get_the_same_grid(tables, tmp_path, monkeypatch):
     monkeypatch.setattr(module.Run, "open", lambda path: Stage(3000, path, [Stage(100, path)]))
     monkeypatch.setattr(module.JetStore, "open", lambda path: None)
     monkeypatch.setattr(module, "summary_trees", lambda *given: pd.DataFrame({"accuracy": [0.5]}))
-    monkeypatch.setattr(sys, "argv", ["gain_by_views.py", "run", "store", str(tmp_path)])
+    labels = ["--labels", "500", "2000", "10000", "40000"]
+    monkeypatch.setattr(sys, "argv", ["gain_by_views.py", "run", "store", str(tmp_path), *labels])
     module.main()
     asked = {
         mode: [{**call, "folder": ""} for call in made.calls if call["modes"] == (mode,) and call["end"]]
         for mode in ("from-scratch", "fine-tuned")
     }
-    assert len(asked["from-scratch"]) == 4  # tuning, the other seeds of two numbers of labels, 10,000 labels
+    assert len(asked["from-scratch"]) == 5  # tuning, the other seeds of two numbers of labels, two more
     assert [{**call, "modes": ""} for call in asked["fine-tuned"]] == [
         {**call, "modes": ""} for call in asked["from-scratch"]
     ]
     table = pd.read_csv(tmp_path / "few_shot.csv")
     seeds = table.groupby(["mode", "jets_pretrained", "labels"]).seed.nunique().unstack()
-    assert (seeds.loc["fine-tuned", 3000] == 5).all()
-    assert (seeds.loc["fine-tuned", 100] == 3).all()
-    assert (seeds.loc["from-scratch", 0] == 5).all()
+    assert seeds.loc[("fine-tuned", 3000)].tolist() == seeds.loc[("from-scratch", 0)].tolist() == [5, 5, 5, 3]
+    assert seeds.loc[("fine-tuned", 100)].fillna(0).tolist() == [3, 3, 3, 0]
 
 
 def test_snapshots_take_head_and_setting_of_the_end(tables, tmp_path):
@@ -152,6 +147,7 @@ def test_the_readme_says_what_the_card_says():
     card = (ROOT / "data" / "models" / "jet-targets-nano" / "README.md").read_text()
     needed = re.findall(r"needs for what ([\d,]+) labels give fine-tuned: about ([\d,]+)", card)[:2]
     told = " ".join((ROOT / "README.md").read_text().split())
+    assert len(needed) == 2, card
     (few, first), (more, second) = needed
     assert f"with {few} labels it is as good as the same network from scratch with about {first}" in told
     assert f"with {more} as one with about {second}" in told

@@ -63,8 +63,8 @@ def few_shot_table(file: Path) -> pd.DataFrame:
     """The few-shot tables that lie beside an encoder, as ``benchmarks/gain_by_views.py`` writes them.
 
     Args:
-        file: that of the encoder; boosted trees for the same labels, where there are any, lie beside it
-            as trees.csv, and come with no `jets_pretrained`.
+        file: that of the encoder; boosted trees for the same labels lie beside it as trees.csv, where
+            there are any.
 
     Raises:
         JepalibError: there is none, or it lacks a column.
@@ -72,10 +72,7 @@ def few_shot_table(file: Path) -> pd.DataFrame:
     if not Path(file).is_file():
         raise JepalibError(f"{file}: no such table; benchmarks/gain_by_views.py makes one for a run")
     trees = Path(file).with_name("trees.csv")
-    tables = [
-        pd.read_csv(file),
-        *([pd.read_csv(trees).assign(jets_pretrained=None)] if trees.is_file() else []),
-    ]
+    tables = [pd.read_csv(each) for each in (file, trees) if Path(each).is_file()]
     return check_table(pd.concat(tables, ignore_index=True), str(file))
 
 

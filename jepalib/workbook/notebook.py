@@ -119,8 +119,8 @@ class Stage:
     def _remove_figures_of_before(self) -> None:
         """Figures that a run with other parameters made and this one did not."""
         own = {(self.run_dir / figure["file"]).stem for figure in self.figures}
-        for file in (self.folder / "figures").iterdir():
-            if file.stem not in own:
+        for file in (self.folder / "figures").iterdir() if own else ():
+            if file.suffix in (".png", ".pdf") and file.stem not in own:
                 file.unlink()
 
     def _record(self, file: Path, caption: str, main: bool) -> dict[str, Any]:

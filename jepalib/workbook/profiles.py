@@ -33,7 +33,8 @@ class Profile:
     adapt_steps: int = 2_000  # at 500 labels; grows with the square root of the labels
     rates: tuple[float, ...] = (1e-3, 3e-4)  # the tuning grid, the same for every mode
     encoder_scales: tuple[float, ...] = (0.1, 1.0)
-    lengths: tuple[float, ...] = (1.0,)  # multiples of these steps
+    lengths: tuple[float, ...] = (1.0, 3.0)  # multiples of adapt_steps
+    few_passes: int = 10
     test_jets: int = 100_000  # jets that the adapted models are judged on
     # ablations of HEP-JEPA: the published setting, repeated
     ablation_rows: tuple[str, ...] = ()  # all
@@ -130,6 +131,7 @@ LAPTOP = replace(
     adapt_steps=200,
     rates=(1e-3, 3e-3),
     encoder_scales=(0.3, 1.0),
+    lengths=(1.0,),
     test_jets=5_000,
     patch_size="nano",
     patch_steps=200,

@@ -233,11 +233,13 @@ def remarks(stages: Sequence[Reported], run_dir: Path) -> list[str]:
 
 def _older(stages: Sequence[Reported]) -> list[str]:
     """Notebooks behind one that failed or did not end, if not made since: they show an earlier run."""
-    broken = [n for n, stage in enumerate(stages) if stage.status in (FAILED, UNFINISHED)]
-    began = _began(stages[broken[0]]) if broken else ""
-    behind = [s for s in stages[broken[0] :] if s.status == DONE] if broken else []
-    later = [s.name for s in behind if not (began and s.started > began)]
-    return [f"Of an earlier run: {', '.join(later)}."] if later else []
+    broken, older = [], []
+    for stage in stages:
+        if stage.status in (FAILED, UNFINISHED):
+            broken.append(_began(stage))
+        elif stage.status == DONE and any(not began or stage.started <= began for began in broken):
+            older.append(stage.name)
+    return [f"Of an earlier run: {', '.join(older)}."] if older else []
 
 
 def _began(stage: Reported) -> str:

@@ -54,8 +54,9 @@ print(f"{run.manifest['jets_seen']} jets seen in {run.manifest['seconds']:.0f} s
 #
 # The black line, *total*, is what is minimised. The others are its parts before their weights: the hidden
 # constituents or patches, the vector of the whole jet (*cls*), and what keeps the vectors of different jets apart
-# (*koleo* or another regulariser). The parts of JP-JEPA's probes (*pid* identity, *td* displacement of tracks, *lmv*
-# kinematics) are in no total: they read what the predictor says, and send no gradient back unless they are asked to.
+# (*koleo* or another regulariser). JP-JEPA's probes (*pid* identity, *td* displacement of tracks, *lmv* kinematics)
+# only read what the predictor says and send no gradient back, so that they are not in the total; P-JEPA learns from
+# its *pid* and from *aggregated*, the vector of the whole jet.
 #
 # The *effective rank* is the exponential of the entropy of the normalised singular values of a batch of
 # embeddings: 1 when all jets lie on a line, the width of the network when they fill it evenly. The
@@ -98,7 +99,7 @@ stage.finding(
 losses = [name for name in metrics if name.startswith("loss_")]
 probes = [name for name in metrics if name.endswith("_accuracy")]
 stage.finding(
-    f"The loss of the {losses[0].removeprefix('loss_')} embeddings went from {first[losses[0]]:.4f} to {last[losses[0]]:.4f}."
+    f"The loss '{losses[0].removeprefix('loss_')}' went from {first[losses[0]]:.4f} to {last[losses[0]]:.4f}."
 )
 for name in probes:
     stage.finding(f"The {name.removesuffix('_accuracy')} probe reached an accuracy of {last[name]:.2f}.")

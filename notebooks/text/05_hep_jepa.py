@@ -140,7 +140,7 @@ often = {count: AdaptConfig(steps=table_steps).passes(count) for count in sorted
 stage.finding(
     "A training sees each labelled jet "
     + ", ".join(f"{times:.1f} times with {count:,} labels" for count, times in often.items())
-    + "; after few passes the distance to training from scratch says more of speed than of reach."
+    + ". Where these are few, the distance to training from scratch is one in speed as well."
 )
 
 # %%

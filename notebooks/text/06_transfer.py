@@ -141,8 +141,8 @@ for name, store in stores.items():
         tables.append(rows)
     times = AdaptConfig(steps=transfer_steps).passes(count)
     stage.finding(
-        f"{name}: a training sees each of {count:,} labelled jets {times:.1f} times; after few passes the distance "
-        "to training from scratch says more of speed than of reach."
+        f"{name}: a training sees each of {count:,} labelled jets {times:.1f} times. Where these are few, the "
+        "distance to training from scratch is one in speed as well."
     )
 table = pd.concat(tables, ignore_index=True)
 called = {(run.config.method, mode): arm for arm, (run, mode) in arms.items()}

@@ -34,7 +34,7 @@ from jepalib.evaluation.representation import measures, measures_by_layer
 from jepalib.training.classifiers import encode, untrained_encoder
 from jepalib.training.layers import encode_layers
 from jepalib.training.runs import Run
-from jepalib.training.start import jets_in_all
+from jepalib.training.start import started_from
 from jepalib.training.taggers import scores, taggers
 from jepalib.viz import layers as figures
 from jepalib.viz.explorer import EmbeddingExplorer, StoreRows
@@ -46,7 +46,7 @@ stage = notebook.start("08_representation", run_dir)
 store = inputs.earlier_store(stage, data_dir)
 run = Run.open(stage.depends(pretrained or stage.earlier("03_pretrain")["run"]))
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-seen = jets_in_all(run)
+seen = run.manifest["jets_seen"]
 
 # %% [markdown]
 # ## Layer by layer
@@ -106,7 +106,7 @@ stage.finding(
 #
 # A pre-training keeps snapshots of itself, each a run folder. The same numbers of each, for the layers that are
 # handed on. At zero jets stands the untrained network of above: it is drawn with the run's own seed, so that it has
-# the weights that the run began with. Thin lines are what the run has logged of its own batches: a rank grows with
+# the weights that the run began with, unless that was another encoder (`--start`). Thin lines are what the run has logged of its own batches: a rank grows with
 # the number of jets it is computed from.
 
 # %%
@@ -287,7 +287,8 @@ stage.finding(
     f"hand-made features {by_hand.r2.mean():.2f} ({sizes}).",
     main=True,
 )
-if run.config.method == "jet-targets":
+taught = {run.config.method, (started_from(run) or {"method": ""})["method"]}
+if "jet-targets" in taught:
     stage.finding(
         "This encoder was *taught* numbers of jets, and all of these observables or near relations are among them "
         "(`jepalib/summary.py`): that they can be read is what it was asked for, and no discovery.",

@@ -127,11 +127,10 @@ hunters = {name: (bump_hunt.fit_discriminant, hunt_folds) for name in features}
 hunters["physicist's four, trees"] = partial(fit_trees, members=trees), hunt_folds
 widths = ", ".join(f"{name} {x.shape[1]}" for name, x in features.items())
 print(f"{run.config.method}, {jets_in_all(run)} jets seen; features of an event: {widths}")
-dropped = getattr(run.config.objective, "pid_dropout", 0.0) * getattr(run.config.objective, "td_dropout", 0.0)
-if run.config.inputs == "full" and not dropped:
+if run.config.inputs != "kin" and not getattr(run.config.objective, "pid_dropout", 0.0):
     stage.finding(
-        f"The encoder ({run.config.method}) learned with identities and tracks and never without: the zeros that "
-        "stand for them here are new to it, and what follows tells less of it than of one that met them."
+        f"The encoder ({run.config.method}, inputs {run.config.inputs}) never learned from jets without identities: the "
+        "zeros that stand for them here are new to it, and what follows tells less of it than of one that met them."
     )
 
 # %% [markdown]

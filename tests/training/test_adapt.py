@@ -242,6 +242,8 @@ def test_steps_grow_with_the_square_root_of_the_labels():
     assert AdaptConfig(steps=400).steps_for(2000, length=3.0) == 2400
     assert AdaptConfig(steps=400).steps_for(10) == 200
     assert AdaptConfig(steps=400, batch_size=50).passes(2000, length=3.0) == 60
+    assert AdaptConfig(steps=400).passes(10) == 200  # a batch is never more than all jets
+    assert AdaptConfig(steps=400).passes(100) == 100  # two batches of 50
 
 
 @pytest.fixture

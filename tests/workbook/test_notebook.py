@@ -60,8 +60,10 @@ def test_starting_again_takes_the_earlier_result_away(stage: notebook.Stage) -> 
     assert not (stage.folder / "result.json").exists()
     again = notebook.start("05_test", stage.run_dir)
     again.show(Figure(), "new", "Of these.")
+    (again.folder / "figures" / "notes.txt").touch()
+    (again.folder / "figures" / "more").mkdir()
     again.finish()
-    assert {file.stem for file in (again.folder / "figures").iterdir()} == {"new"}
+    assert {file.stem for file in (again.folder / "figures").iterdir()} == {"new", "notes", "more"}
 
 
 def test_a_value_that_is_no_plain_result_is_refused(stage: notebook.Stage) -> None:
