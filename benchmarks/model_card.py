@@ -21,7 +21,8 @@ from jepalib.errors import JepalibError
 from jepalib.evaluation.differences import difference
 from jepalib.evaluation.label_savings import catch_up, labels_needed
 from jepalib.summary import NUMBERS
-from jepalib.training.few_shot import TRIED
+from jepalib.training.config import override
+from jepalib.training.few_shot import TRIED, AdaptConfig
 from jepalib.training.presets import changes
 from jepalib.training.runs import Run, write_atomically
 from jepalib.training.summary_trees import MODE
@@ -100,6 +101,7 @@ def card(run: Run, table: pd.DataFrame, trees: pd.DataFrame, about: dict, name: 
         seeds=_seeds(own),
         grid=_grid(about),
         beyond=_beyond(about, own),
+        width=run.encoder().jet_width,
         left_out=_left_out(table, config.snapshots, seen),
         table=_figures(pd.concat([own, trees])),
         gains="\n".join([*_gains(own, own, "from-scratch"), *_gains(own, trees, MODE), *_savings(own)]),
@@ -137,7 +139,7 @@ def _grid(about: dict) -> str:
     names = ("heads", *TRIED)
     parts = [f"{name.replace('_', ' ')} {_plain(tuple(about[name]))}" for name in names]
     return (
-        f"{about['steps']} steps of {about['batch_size']} jets at 500 labels, as their square root beyond; "
+        f"{about['steps']} steps of {about['batch_size']} jets at 500 labels, growing with their square root; "
         f"{'; '.join(parts)}; tuned at up to {about['tuned']:,} labels"
     )
 
@@ -145,14 +147,19 @@ def _grid(about: dict) -> str:
 def _beyond(about: dict, own: pd.DataFrame) -> str:
     """What is tuned with more labels than the grid, and how often each arm then sees a label."""
     rows = own[own.labels > about["tuned"]].dropna(subset="length")
-    trained = rows[rows["mode"].isin(["fine-tuned", "from-scratch"])]
+    if rows.empty:
+        return ""
+    first, config = rows.labels.min(), override(AdaptConfig(), {n: about[n] for n in ("steps", "batch_size")})
     passes = [
-        f"{NAMES[mode]} {sees.mean():.0f} passes over {n:,}"
-        for (n, mode), sees in (trained.steps * about["batch_size"] / trained.labels).groupby(
-            [trained.labels, trained["mode"]]
-        )
+        f"{NAMES[mode]} {config.passes(n, length):.0f} over {n:,}"
+        for (mode, n), length in rows.groupby(["mode", "labels"]).length.first().items()
     ]
-    return f"{_plain(tuple(about['lengths_beyond']))} times as long; chosen: {', '.join(passes)}"
+    lengths = " or ".join(f"{length:g}" for length in about["lengths_beyond"])
+    return (
+        " With more labels every arm keeps the setting of the most but for the length of its training, which "
+        f"is tuned again at {first:,} labels ({lengths} times as long), and is as many passes beyond. Passes: "
+        f"{'; '.join(passes)}."
+    )
 
 
 def _left_out(table: pd.DataFrame, snapshots: tuple[int, ...], seen: int) -> str:
@@ -160,7 +167,7 @@ def _left_out(table: pd.DataFrame, snapshots: tuple[int, ...], seen: int) -> str
     there = table[table.jets_pretrained > 0].jets_pretrained.unique()
     absent = [s for s in snapshots if s < seen and not any(s <= views < 1.05 * s for views in there)]
     which = " and ".join(f"{s:,}" for s in absent)
-    return f" The snapshot at {which} jets is not in the table beside this file." if absent else ""
+    return f" Not in the table beside this file: stages at {which} jets." if absent else ""
 
 
 def _figures(table: pd.DataFrame) -> str:
@@ -191,6 +198,9 @@ def _savings(own: pd.DataFrame) -> list[str]:
     generator = np.random.default_rng(0)
     rows = labels_needed(own, "fine-tuned", generator).itertuples()
     lines = [f"- From scratch needs for what {r.labels:,} labels give fine-tuned: {r.needed}." for r in rows]
+    lines[0] += (
+        " (Read off lines between the measured numbers of labels; the intervals know of the seeds alone.)"
+    )
     return [
         *lines,
         f"- From scratch catches up with fine-tuned at: {catch_up(own, 'fine-tuned', generator)}.",

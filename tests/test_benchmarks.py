@@ -183,3 +183,18 @@ def test_a_trial_of_two_stages_divides_the_views(store_path, tmp_path, monkeypat
     assert run.manifest["jets_seen"] == run.manifest["start"]["jets_seen"]
     assert 24 <= jets_in_all(run) <= 32
     assert run.config.seed != 0  # other batches than those of the first stage
+
+
+def test_a_card_tells_what_was_tuned_and_what_is_missing():
+    module = script("model_card")
+    about = {"tuned": 2000, "steps": 200, "batch_size": 64, "lengths_beyond": [1.0, 3.0]}
+    few = pd.DataFrame({"mode": ["from-scratch"], "labels": [500], "length": [1.0]})
+    assert module._beyond(about, few) == ""
+    more = few.assign(labels=10_000, length=3.0)
+    assert "at 10,000 labels (1 or 3 times as long)" in module._beyond(about, pd.concat([few, more]))
+    assert "from scratch 17 over 10,000" in module._beyond(about, more)
+    table = pd.DataFrame({"jets_pretrained": [0, 300_100, 3_000_000]})
+    assert module._left_out(table, (300_000,), 3_000_000) == ""
+    assert "at 100,000 and 1,000,000 jets" in module._left_out(
+        table, (100_000, 300_000, 1_000_000), 3_000_000
+    )

@@ -56,7 +56,7 @@ print(f"{run.manifest['jets_seen']} jets seen in {run.manifest['seconds']:.0f} s
 # constituents or patches, the vector of the whole jet (*cls*), and what keeps the vectors of different jets apart
 # (*koleo* or another regulariser). JP-JEPA's probes (*pid* identity, *td* displacement of tracks, *lmv* kinematics)
 # only read what the predictor says and send no gradient back, so that they are not in the total; P-JEPA learns from
-# its *pid* and from *aggregated*, the vector of the whole jet.
+# its *pid* and from *aggregated*, all hidden constituents in one vector.
 #
 # The *effective rank* is the exponential of the entropy of the normalised singular values of a batch of
 # embeddings: 1 when all jets lie on a line, the width of the network when they fill it evenly. The
