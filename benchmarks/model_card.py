@@ -139,7 +139,7 @@ def _grid(about: dict) -> str:
     names = ("heads", *TRIED)
     parts = [f"{name.replace('_', ' ')} {_plain(tuple(about[name]))}" for name in names]
     return (
-        f"{about['steps']} steps of {about['batch_size']} jets at 500 labels, growing with their square root; "
+        f"{about['steps']} steps of {about['batch_size']} jets at 500 labels, growing as their root; "
         f"{'; '.join(parts)}; tuned at up to {about['tuned']:,} labels"
     )
 
@@ -156,8 +156,8 @@ def _beyond(about: dict, own: pd.DataFrame) -> str:
     ]
     lengths = " or ".join(f"{length:g}" for length in about["lengths_beyond"])
     return (
-        " With more labels every arm keeps the setting of the most but for the length of its training, which "
-        f"is tuned again at {first:,} labels ({lengths} times as long), and is as many passes beyond. Passes: "
+        " With more labels every arm keeps the setting of the most but for the length of its training, tuned "
+        f"again at {first:,} labels ({lengths} times as long), and as many passes beyond. Passes: "
         f"{'; '.join(passes)}."
     )
 
