@@ -5,10 +5,10 @@
 OUT holds a folder for each snapshot and one for training from scratch. Both arms get the same grid (`GRID`,
 and the heads), chosen on validation jets with the first seed, where there are at most `--tuned` labels; with
 more labels the setting of the most tuned is kept but for the length, which is tuned again for the first
-number above (`LENGTHS`: the usual one is fewer passes the more labels there are) and is as many passes for
-those above that, with `--seeds-between` seeds. So many have snapshots on the way too, which take the settings
-of the end, for all but the latter. Called again, no training is repeated; OUT/few_shot.csv
-is all of it, OUT/about.json says how it was made, and OUT/trees.csv what boosted trees, tuned on the same
+number above (`LENGTHS`: the usual one is fewer passes the more labels there are). Numbers above that get as
+many passes and `--seeds-between` seeds. Snapshots on the way take the settings of the end and as many seeds,
+and leave these largest numbers out. Called again, no training is repeated; OUT/few_shot.csv is all of it,
+OUT/about.json says how it was made, and OUT/trees.csv what boosted trees, tuned on the same
 validation jets, make of the same labelled jets in numbers (`jepalib.summary`).
 """
 
@@ -35,7 +35,7 @@ GRID = {
     "steps": 200,
     "rates": (1e-3, 3e-3),
     "encoder_scales": (0.3, 1.0),
-    "lengths": (1.0,),  # more is no better with 500 and 2,000 labels: LOG.md
+    "lengths": (1.0,),  # longer is no better from scratch with 500 and 2,000 labels: LOG.md
     "weight_decays": (0.01, 0.1),
     "val_jets": 3000,
     "test_jets": 20_000,
@@ -72,12 +72,12 @@ def main() -> None:
     bench = Bench(given.store, given.out, settings, given.seeds_between, given.workers)
     tables = [bench.tuned(None, "from-scratch", HEADS, given.labels, given.tuned, given.seeds)]
     if run is not None:
+        beyond = sorted(count for count in given.labels if count > given.tuned)[1:]
         modes = {"linear-probe": HEADS[:1], "frozen": HEADS[1:], "fine-tuned": HEADS}
         for mode, heads in modes.items():
             end = bench.tuned(run, mode, heads, given.labels, given.tuned, given.seeds)
             tables.append(end)
             before = [s for s in run.snapshots if s.manifest["jets_seen"] < run.manifest["jets_seen"]]
-            beyond = sorted(count for count in given.labels if count > given.tuned)[1:]
             tables += [bench.kept(stage, mode, end[~end.labels.isin(beyond)]) for stage in before]
     seeds = {"seeds": given.seeds, "seeds_between": given.seeds_between}
     about = {

@@ -19,18 +19,17 @@ import pandas as pd
 
 from jepalib.errors import JepalibError
 from jepalib.evaluation.differences import difference
-from jepalib.evaluation.label_savings import catch_up, labels_needed
+from jepalib.evaluation.label_savings import TREES, catch_up, labels_needed
 from jepalib.summary import NUMBERS
 from jepalib.training.config import override
 from jepalib.training.few_shot import TRIED, AdaptConfig
 from jepalib.training.presets import changes
 from jepalib.training.runs import Run, write_atomically
-from jepalib.training.summary_trees import MODE
 
 KEPT = ("config.json", "manifest.json", "metrics.jsonl", "teacher.safetensors")
 NAMES = {
     "from-scratch": "from scratch",
-    MODE: "boosted " + MODE,
+    TREES: "boosted " + TREES,
     "linear-probe": "frozen, logistic regression",
     "frozen": "frozen, class attention on top",
     "fine-tuned": "fine-tuned",
@@ -104,7 +103,7 @@ def card(run: Run, table: pd.DataFrame, trees: pd.DataFrame, about: dict, name: 
         width=run.encoder().jet_width,
         left_out=_left_out(table, config.snapshots, seen),
         table=_figures(pd.concat([own, trees])),
-        gains="\n".join([*_gains(own, own, "from-scratch"), *_gains(own, trees, MODE), *_savings(own)]),
+        gains="\n".join([*_gains(own, own, "from-scratch"), *_gains(own, trees, TREES), *_savings(own)]),
         per_class=(manifest["training_jets"] + manifest["left_out"]) // len(manifest["classes"]),
         classes=len(manifest["classes"]),
         **{key: manifest[key] for key in ("training_jets", "jets_seen", "seed", "machine", "jepalib", "git")},

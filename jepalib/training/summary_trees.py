@@ -23,7 +23,6 @@ from jepalib.evaluation.tagging import tagging_metrics
 from jepalib.progress import Progress
 from jepalib.summary import jet_summary
 
-MODE = TREES  # how the few-shot table calls them
 GRID = {"learning_rate": (0.1, 0.2), "max_leaf_nodes": (4, 8, 16)}
 MOST = 150  # rounds of boosting, a tree for each class; the best moment is kept
 CHUNK = 2_000  # jets whose numbers are made at a time: the pairs of their constituents are many
@@ -65,7 +64,7 @@ def summary_trees(
                 best = max((_boosted(known, val, s, seed) for s in tried), key=lambda b: b.val_accuracy)
                 tried = [best.setting]  # of the first seed, for the others
                 figures = tagging_metrics(best.scores(test[0], len(store.classes)), test[1], store.classes)
-                row = {"mode": MODE, "labels": count, "seed": seed, "jets_pretrained": 0, **figures}
+                row = {"mode": TREES, "labels": count, "seed": seed, "jets_pretrained": 0, **figures}
                 row |= {**best.setting, "rounds": best.rounds, "val_accuracy": best.val_accuracy}
                 row |= {"val_jets": len(val[1]), "test_jets": len(test[1])}
                 rows.append({**row, "seconds": round(time.perf_counter() - begun, 2)})

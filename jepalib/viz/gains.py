@@ -48,9 +48,8 @@ def gains(table: pd.DataFrame, mode: str = "fine-tuned") -> pd.DataFrame:
 def by_views(table: pd.DataFrame) -> Figure:
     """Accuracy against jets seen in pre-training, a panel for each number of labels.
 
-    Training from scratch, and boosted trees where the table has them, are levels.
-
-    Lines are means over seeds, bands one standard deviation.
+    Training from scratch, and boosted trees where the table has them, are levels. Lines are means over
+    seeds, bands one standard deviation.
 
     Args:
         table: as for `gains`.

@@ -105,11 +105,10 @@ def few_shot(table: pd.DataFrame, published: pd.DataFrame | None = None, metric:
         rows = table[table["mode"] == mode]
         seeds = int(rows.groupby("labels")[metric].count().min())
         _band(ax, rows, metric, mode, f"{mode}, mean of {seeds} seed{'s' if seeds > 1 else ''}")
-    if published is not None:
-        _published(ax, published)
     if published is None:
         label_axis(ax, sorted(table["labels"].unique().tolist()))
     else:
+        _published(ax, published)
         ax.set_xscale("log")
         ax.set_xlabel("labelled jets")
     ax.set_ylabel(_title(metric))

@@ -71,7 +71,7 @@ settings = {
 #
 # How long to train is part of the tuning, and where a comparison is easily unfair. Steps grow with the square
 # root of the labels here, so that there are fewer passes over more of them. With 500 and 2,000 labels longer was no
-# better for either arm; with 10,000 from scratch gained much by it, and the fine-tuned network nothing (LOG.md).
+# better from scratch; with 10,000 from scratch gained much by it, and the fine-tuned network nothing (LOG.md).
 # Whoever asks for so many should let `lengths` try longer trainings too, for both arms.
 #
 # Validation jets have labels as well, often more of them than there are to train on. They are the same for every

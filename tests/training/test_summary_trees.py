@@ -7,9 +7,10 @@ import pytest
 
 from jepalib.data.store import JetStore, load_rows
 from jepalib.errors import JepalibError
+from jepalib.evaluation.label_savings import TREES
 from jepalib.summary import NUMBERS
 from jepalib.training.adapt import adapt
-from jepalib.training.summary_trees import MODE, numbers_of, some_rows, summary_trees
+from jepalib.training.summary_trees import numbers_of, some_rows, summary_trees
 
 SETTINGS = {
     "steps": 1,
@@ -29,7 +30,7 @@ def store(store_path):
 def test_the_table_is_that_of_adapt(store):
     table = summary_trees(store, [100, 300], seeds=2, test_jets=100, quiet=True)
     assert table[["mode", "labels", "seed"]].to_numpy().tolist() == [
-        [MODE, labels, seed] for labels in (100, 300) for seed in (0, 1)
+        [TREES, labels, seed] for labels in (100, 300) for seed in (0, 1)
     ]
     assert (table.test_jets == 100).all()
     assert (table.jets_pretrained == 0).all()
